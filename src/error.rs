@@ -1,0 +1,338 @@
+//! Every way this program fails, in one place: the stable codes, who is at fault, and the wording.
+//!
+//! A message says what is wrong, the value seen and what was expected; the place and the help follow it. The codes
+//! are part of the `--json` interface and never change meaning.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use crate::place::Place;
+use crate::text::{bytes, quoted};
+
+/// The result of everything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who is at fault; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The input is damaged, contradicts itself or holds nothing to convert.
+    Input,
+    /// The input may be fine, but this program does not read it.
+    Unsupported,
+    /// A budget of [`Limits`](crate::Limits) was exceeded.
+    Limit,
+    /// The operating system refused: a missing file, a full disk.
+    System,
+    /// The call makes no sense: an unknown name, an output that exists.
+    Usage,
+    /// The input was understood and refused by policy.
+    Policy,
+    /// A verification found a difference.
+    Mismatch,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $kind:ident;)*) => {
+        /// The stable reason of an error, as `--json` writes it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        impl Code {
+            /// The code as it is written in JSON and in tests.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// Who is at fault.
+            pub fn kind(self) -> Kind {
+                match self { $(Code::$variant => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The file has no bytes.
+    EmptyFile = "empty-file", Input;
+    /// No known container starts like this.
+    UnknownFormat = "unknown-format", Unsupported;
+    /// A container that is recognised by name and not read.
+    UnsupportedContainer = "unsupported-container", Unsupported;
+    /// The file ends before what it announces.
+    Truncated = "truncated", Input;
+    /// The zip structure is damaged.
+    ZipMalformed = "zip-malformed", Input;
+    /// Two readers could see two different archives.
+    ZipAmbiguous = "zip-ambiguous", Input;
+    /// An entry is encrypted.
+    ZipEncrypted = "zip-encrypted", Unsupported;
+    /// An entry is compressed by a method other than deflate.
+    ZipUnsupportedMethod = "zip-unsupported-method", Unsupported;
+    /// An entry's bytes do not have the checksum that the archive records.
+    ZipCrc = "zip-crc", Input;
+    /// A member that the checkpoint needs is not in the archive.
+    MissingEntry = "missing-entry", Input;
+    /// The pickle stream is not one that Python would load.
+    PickleMalformed = "pickle-malformed", Input;
+    /// The stream needs something that only its producer's process has.
+    PickleUnsupportedOpcode = "pickle-unsupported-opcode", Unsupported;
+    /// More than one pickle, each with data.
+    PickleMultiple = "pickle-multiple", Input;
+    /// The five pickles of a legacy file, or its tail, are damaged.
+    LegacyMalformed = "legacy-malformed", Input;
+    /// A view reaches beyond its storage.
+    TensorOutOfBounds = "tensor-out-of-bounds", Input;
+    /// A shape, stride, offset or dtype that no tensor can have.
+    TensorInvalid = "tensor-invalid", Input;
+    /// A tensor that is understood and has no lowering yet.
+    TensorUnsupported = "tensor-unsupported", Unsupported;
+    /// A storage has another size than the checkpoint says.
+    StorageSizeMismatch = "storage-size-mismatch", Input;
+    /// A tensor depends on a call whose result only running it would tell.
+    OpaqueResult = "opaque-result", Input;
+    /// Nothing to convert.
+    NoTensors = "no-tensors", Input;
+    /// Two tensors would get one name.
+    NameCollision = "name-collision", Input;
+    /// A name that safetensors cannot carry.
+    NameInvalid = "name-invalid", Input;
+    /// A budget was exceeded.
+    LimitExceeded = "limit-exceeded", Limit;
+    /// A value on the command line or in the options that matches nothing.
+    Usage = "usage", Usage;
+    /// The output is already there.
+    OutputExists = "output-exists", Usage;
+    /// The operating system refused.
+    Io = "io", System;
+    /// Refused because of findings.
+    Denied = "denied", Policy;
+    /// A verification found a difference.
+    Mismatch = "mismatch", Mismatch;
+}
+
+/// What went wrong, where, and what to do about it.
+#[derive(Debug, Clone)]
+pub struct Error(Box<Facts>);
+
+#[derive(Debug, Clone)]
+struct Facts {
+    code: Code,
+    message: String,
+    place: Option<Place>,
+    help: Option<String>,
+}
+
+impl Error {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Error(Box::new(Facts { code, message: message.into(), place: None, help: None }))
+    }
+
+    /// The same error with its place, unless a better one (closer to the cause) is already known.
+    #[must_use]
+    pub(crate) fn at(mut self, place: &Place) -> Self {
+        self.0.place.get_or_insert_with(|| place.clone());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.0.help.get_or_insert_with(|| help.into());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// Who is at fault.
+    pub fn kind(&self) -> Kind {
+        self.0.code.kind()
+    }
+
+    /// What is wrong, without place and help. Text from the file is quoted and printable.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Where in the input.
+    pub fn place(&self) -> Option<&Place> {
+        self.0.place.as_ref()
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// The exit code of a process that ends with this error: 1 input or system, 2 usage, 3 policy, 4 mismatch.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind() {
+            Kind::Input | Kind::Unsupported | Kind::Limit | Kind::System => 1,
+            Kind::Usage => 2,
+            Kind::Policy => 3,
+            Kind::Mismatch => 4,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        if let Some(place) = &self.0.place {
+            write!(f, " (at {place})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+// ---- the system -----------------------------------------------------------------------------------------------
+
+pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Error {
+    let error = Error::new(Code::Io, format!("cannot {doing} {}: {}", quoted(&path.to_string_lossy(), 300), io_reason(cause)));
+    match cause.kind() {
+        io::ErrorKind::StorageFull => error.help("free some space or choose another folder with -o; nothing was left behind"),
+        io::ErrorKind::PermissionDenied => error.help("check the permissions of the file and of its folder"),
+        _ => error,
+    }
+}
+
+/// The cause in lower case and without Rust's `(os error N)`.
+fn io_reason(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
+}
+
+pub(crate) fn source_changed(path: &Path) -> Error {
+    Error::new(Code::Io, format!("{} changed while it was being read", quoted(&path.to_string_lossy(), 300)))
+        .help("wait until its writer is done, then convert again")
+}
+
+pub(crate) fn output_exists(path: &Path) -> Error {
+    Error::new(Code::OutputExists, format!("the output {} already exists", quoted(&path.to_string_lossy(), 300)))
+        .help("pass --force to replace it, or choose another name with -o")
+}
+
+// ---- budgets --------------------------------------------------------------------------------------------------
+
+pub(crate) fn limit(name: &str, seen: impl fmt::Display, allowed: u64) -> Error {
+    Error::new(Code::LimitExceeded, format!("the limit {name} is exceeded: {seen}, allowed {allowed}"))
+        .help(format!("if you trust the file, raise it with --limit {name}=VALUE"))
+}
+
+// ---- pickle ---------------------------------------------------------------------------------------------------
+
+pub(crate) fn pickle(place: &Place, what: impl Into<String>) -> Error {
+    Error::new(Code::PickleMalformed, what).at(place)
+}
+
+pub(crate) fn pickle_truncated(place: &Place, what: &str, needed: u64, left: u64) -> Error {
+    Error::new(Code::Truncated, format!("the pickle ends within {what}: {needed} more bytes expected, {left} left"))
+        .at(place)
+        .help("the file is incomplete; download or copy it again")
+}
+
+pub(crate) fn needs_producer(place: &Place, opcode: &str, why: &str) -> Error {
+    Error::new(Code::PickleUnsupportedOpcode, format!("opcode {opcode} {why}")).at(place)
+}
+
+// ---- containers -----------------------------------------------------------------------------------------------
+
+pub(crate) fn truncated(place: &Place, what: &str, needed: u64, left: u64) -> Error {
+    Error::new(Code::Truncated, format!("the file ends within {what}: {needed} bytes expected, {left} left"))
+        .at(place)
+        .help("the file is incomplete; download or copy it again")
+}
+
+pub(crate) fn zip(message: impl Into<String>) -> Error {
+    Error::new(Code::ZipMalformed, message).help("the file is damaged or incomplete; download or copy it again")
+}
+
+pub(crate) fn zip_ambiguous(message: impl Into<String>) -> Error {
+    Error::new(Code::ZipAmbiguous, message)
+        .help("two programs could read two different checkpoints from this file; have its author save it again")
+}
+
+pub(crate) fn zip_crc(member: &str, recorded: u32, actual: u32) -> Error {
+    Error::new(
+        Code::ZipCrc,
+        format!("member {} is damaged: its CRC-32 is {actual:08x}, the archive records {recorded:08x}", quoted(member, 200)),
+    )
+    .help("download or copy the file again; --ignore-crc converts it as it is, with the damage")
+}
+
+pub(crate) fn missing_entry(member: &str, wanted_by: &str) -> Error {
+    Error::new(Code::MissingEntry, format!("the archive has no member {}, which {wanted_by}", quoted(member, 200)))
+        .help("the file is incomplete; download it again or have its author save it again")
+}
+
+pub(crate) fn legacy(place: &Place, message: impl Into<String>) -> Error {
+    Error::new(Code::LegacyMalformed, message).at(place)
+}
+
+pub(crate) fn unsupported_container(what: &str, advice: &str) -> Error {
+    Error::new(Code::UnsupportedContainer, format!("this is {what}, not a pickle checkpoint")).help(advice)
+}
+
+// ---- tensors --------------------------------------------------------------------------------------------------
+
+pub(crate) fn tensor_invalid(place: &Place, message: impl Into<String>) -> Error {
+    Error::new(Code::TensorInvalid, message).at(place)
+}
+
+pub(crate) fn tensor_unsupported(place: &Place, message: impl Into<String>) -> Error {
+    Error::new(Code::TensorUnsupported, message).at(place)
+}
+
+pub(crate) fn out_of_bounds(place: &Place, view: &str, needs_bytes: u128, storage_bytes: u64) -> Error {
+    Error::new(
+        Code::TensorOutOfBounds,
+        format!("a view reaches beyond its storage: {view} needs {needs_bytes} bytes, the storage has {storage_bytes}"),
+    )
+    .at(place)
+}
+
+pub(crate) fn storage_size(place: &Place, key: &str, has: u64, declared: u128) -> Error {
+    Error::new(
+        Code::StorageSizeMismatch,
+        format!("storage {} has {has} bytes, the checkpoint says {declared}", quoted(key, 80)),
+    )
+    .at(place)
+    .help("the file is damaged or was edited; download it again or have its author save it again")
+}
+
+pub(crate) fn opaque(place: &Place, message: impl Into<String>) -> Error {
+    Error::new(Code::OpaqueResult, message).at(place)
+}
+
+// ---- names ----------------------------------------------------------------------------------------------------
+
+pub(crate) fn collision(name: &str, first: &str, second: &str) -> Error {
+    Error::new(Code::NameCollision, format!("two tensors would be named {}: {first} and {second}", quoted(name, 200)))
+        .help("leave one out with --exclude or --root, or rename one with --rename 'PATH=NEW' (a path as shown above)")
+}
+
+pub(crate) fn name_invalid(path: &str, why: &str) -> Error {
+    Error::new(Code::NameInvalid, format!("the tensor at {path} cannot be named: {why}"))
+}
+
+// ---- verification ---------------------------------------------------------------------------------------------
+
+pub(crate) fn mismatch(message: impl Into<String>) -> Error {
+    Error::new(Code::Mismatch, message)
+}
+
+pub(crate) fn usage(message: impl Into<String>) -> Error {
+    Error::new(Code::Usage, message)
+}
+
+pub(crate) fn storage_too_big(what: &str, bytes_needed: u128, allowed: u64) -> Error {
+    limit("output-bytes", format_args!("{what} {bytes_needed} bytes ({})", bytes(u64::try_from(bytes_needed).unwrap_or(u64::MAX))), allowed)
+}

@@ -1,0 +1,10 @@
+pub mod error;
+pub mod limits;
+pub mod pickle;
+pub mod place;
+pub mod source;
+pub mod storage;
+pub mod tensor;
+pub mod text;
+pub use limits::Limits;
+pub use place::Place;

@@ -1,0 +1,76 @@
+//! Budgets: what one input may cost. Each is a row here and a `--limit NAME=VALUE` on the command line.
+
+use crate::error::{self, Error, Result};
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])* $field:ident, $name:literal = $default:expr;)*) => {
+        /// What one input may cost before it is refused. Honest checkpoints never meet the defaults.
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub struct Limits { $($(#[doc = $doc])* pub $field: u64,)* }
+
+        impl Default for Limits {
+            fn default() -> Self { Limits { $($field: $default,)* } }
+        }
+
+        impl Limits {
+            /// Sets a limit by its command-line name.
+            ///
+            /// # Errors
+            /// When no limit has that name; the message lists those that exist.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
+                match name {
+                    $($name => self.$field = value,)*
+                    _ => {
+                        let known = [$($name),*].join(", ");
+                        return Err(error::usage(format!("there is no limit called {name:?}")).help(format!("the limits are {known}")));
+                    }
+                }
+                Ok(())
+            }
+
+            $(pub(crate) fn $field(&self, seen: u64) -> Result<()> {
+                if seen > self.$field { Err(exceeded($name, seen, self.$field)) } else { Ok(()) }
+            })*
+        }
+    };
+}
+
+fn exceeded(name: &str, seen: u64, allowed: u64) -> Error {
+    error::limit(name, seen, allowed)
+}
+
+limits! {
+    /// Bytes of one pickle member of an archive, after decompression. Stops decompression bombs.
+    pickle_bytes, "pickle-bytes" = 512 << 20;
+    /// Opcodes of one pickle. Stops streams that are long and hold nothing.
+    opcodes, "opcodes" = 200_000_000;
+    /// Bytes of memory for what one pickle builds. Stops streams of a million nested containers.
+    memory_bytes, "memory-bytes" = 384 << 20;
+    /// Keys and indices between the root and a tensor. Stops endless nesting.
+    depth, "depth" = 1_000;
+    /// Tensors of one checkpoint, aliases included. Stops a billion paths to one tensor.
+    tensors, "tensors" = 1_000_000;
+    /// Bytes of one tensor name.
+    name_bytes, "name-bytes" = 4_096;
+    /// Bytes of the safetensors header; its readers refuse more than the default.
+    header_bytes, "header-bytes" = 100_000_000;
+    /// Bytes of output; 0 stands for the larger of 16 times the storages and 1 GiB. Stops expanded views.
+    output_bytes, "output-bytes" = 0;
+    /// Entries of a zip archive.
+    zip_entries, "zip-entries" = 1_000_000;
+    /// Digits of an integer written as text, as CPython allows.
+    integer_digits, "integer-digits" = 4_300;
+    /// Torch files nested in a pickle inside one another.
+    nesting, "nesting" = 4;
+}
+
+impl Limits {
+    /// The budget for output bytes when the storages hold `storage_bytes`.
+    pub(crate) fn output_budget(&self, storage_bytes: u64) -> u64 {
+        match self.output_bytes {
+            0 => storage_bytes.saturating_mul(16).max(1 << 30),
+            set => set,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What a pickle says, as an arena of inert nodes. Objects keep their identity; cycles are allowed; nothing is cloned.
+
+use std::borrow::Cow;
+
+use ::bytes::Bytes;
+
+use crate::place::Place;
+
+/// An index into the arena of one [`Graph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(super) u32);
+
+impl NodeId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An index into the table of globals of one [`Graph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GlobalId(pub(super) u32);
+
+/// A run of bytes: of the stream itself, or of text that had to be unescaped. 16 bytes, nothing is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blob {
+    /// Offset in the stream; with the top bit set, in the unescaped bytes.
+    start: u64,
+    len: u64,
+}
+
+const UNESCAPED: u64 = 1 << 63;
+
+impl Blob {
+    pub(super) fn in_stream(start: u64, len: u64) -> Self {
+        Blob { start, len }
+    }
+
+    pub(super) fn unescaped(start: u64, len: u64) -> Self {
+        Blob { start: start | UNESCAPED, len }
+    }
+
+    /// The length in bytes.
+    pub fn len(self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// The offset in the stream, when the bytes stand there as they are.
+    pub fn stream_offset(self) -> Option<u64> {
+        (self.start & UNESCAPED == 0).then_some(self.start)
+    }
+}
+
+/// One value of the pickle, not interpreted.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Node {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// An integer beyond 64 bits: two's complement, little-endian.
+    Long(Blob),
+    /// An integer beyond 64 bits, as decimal text.
+    LongText(Blob),
+    Float(f64),
+    Bytes(Blob),
+    ByteArray(Blob),
+    Text(Blob),
+    /// A Python 2 `str`, whose encoding only its author knows.
+    Str(Blob),
+    Tuple(Vec<NodeId>),
+    List(Vec<NodeId>),
+    /// Pairs as they were set; a later pair with an equal key wins.
+    Dict(Vec<(NodeId, NodeId)>),
+    Set(Vec<NodeId>),
+    FrozenSet(Vec<NodeId>),
+    /// A name, never looked up.
+    Global(GlobalId),
+    /// A persistent id: what it stands for is the container's business.
+    Persistent(NodeId),
+    /// Something that was to be made by a call.
+    Object(Box<Object>),
+}
+
+/// How an [`Object`] was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// `callable(*args)`
+    Reduce,
+    /// `callable.__new__(callable, *args, **kwargs)`
+    New,
+    /// `callable(*args)` of the protocol 0 and 1 opcodes `INST` and `OBJ`
+    Instance,
+}
+
+/// "This was to be called with that, and then given this state."
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    pub origin: Origin,
+    pub callable: NodeId,
+    /// A tuple, except where the stream puts another object in its place.
+    pub args: NodeId,
+    pub kwargs: Option<NodeId>,
+    /// The states of `BUILD`, in order.
+    pub states: Vec<NodeId>,
+    /// `object[key] = value`, in order.
+    pub items: Vec<(NodeId, NodeId)>,
+    /// `object.append(value)` or `.add(value)`, in order.
+    pub appended: Vec<NodeId>,
+}
+
+/// A global that the pickle mentions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlobalUse {
+    pub module: String,
+    pub name: String,
+    /// Where it is mentioned first.
+    pub first: Place,
+    /// How often it is mentioned.
+    pub mentions: u64,
+}
+
+impl GlobalUse {
+    /// `module.name`
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.module, self.name)
+    }
+}
+
+/// A text value: nearly always UTF-8, but Python text may hold lone surrogates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text<'a> {
+    Utf8(&'a str),
+    /// UTF-8 in which lone surrogates stand as three bytes each.
+    Surrogates(&'a [u8]),
+}
+
+impl<'a> Text<'a> {
+    /// The text, with lone surrogates replaced, for showing.
+    pub fn lossy(&self) -> Cow<'a, str> {
+        match self {
+            Text::Utf8(text) => Cow::Borrowed(text),
+            Text::Surrogates(bytes) => String::from_utf8_lossy(bytes),
+        }
+    }
+}
+
+/// Everything that one pickle builds, and its root.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    pub(super) nodes: Vec<Node>,
+    /// For each node the offset of the opcode that made it.
+    pub(super) offsets: Vec<u64>,
+    pub(super) globals: Vec<GlobalUse>,
+    pub(super) stream: Bytes,
+    pub(super) unescaped: Vec<u8>,
+    pub(super) start: Place,
+    pub(super) root: NodeId,
+    pub(super) end: u64,
+    pub(super) leftover: usize,
+}
+
+impl Graph {
+    /// The value that the pickle returns.
+    pub fn root(&self) -> NodeId {
+        self.root
+    }
+
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// All nodes in the order in which they were made.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Never true: a pickle has at least its root.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Where the opcode is that made this node.
+    pub fn place(&self, id: NodeId) -> Place {
+        self.start.advanced(self.offsets[id.index()])
+    }
+
+    /// The offset in the stream of the opcode that made this node.
+    pub fn offset(&self, id: NodeId) -> u64 {
+        self.offsets[id.index()]
+    }
+
+    /// The first byte of the stream.
+    pub fn start(&self) -> &Place {
+        &self.start
+    }
+
+    /// The number of bytes up to and including `STOP`.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Values that were still on the stack, below the root, when `STOP` came.
+    pub fn leftover(&self) -> usize {
+        self.leftover
+    }
+
+    /// Every global that is mentioned, in order of first mention.
+    pub fn globals(&self) -> &[GlobalUse] {
+        &self.globals
+    }
+
+    /// The global that a node names.
+    pub fn global(&self, id: NodeId) -> Option<&GlobalUse> {
+        match self.node(id) {
+            Node::Global(global) => self.globals.get(global.0 as usize),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a blob.
+    pub fn blob(&self, blob: Blob) -> &[u8] {
+        let from = (blob.start & !UNESCAPED) as usize;
+        let to = from + blob.len as usize;
+        match blob.stream_offset() {
+            Some(_) => &self.stream[from..to],
+            None => &self.unescaped[from..to],
+        }
+    }
+
+    /// The bytes of a blob as a counted slice, without copying where they stand in the stream.
+    pub fn blob_shared(&self, blob: Blob) -> Bytes {
+        match blob.stream_offset() {
+            Some(start) => self.stream.slice(start as usize..(start + blob.len) as usize),
+            None => Bytes::copy_from_slice(self.blob(blob)),
+        }
+    }
+
+    /// The text of a text node, or of a Python 2 string that is UTF-8.
+    pub fn text(&self, id: NodeId) -> Option<Text<'_>> {
+        let (blob, strict) = match self.node(id) {
+            Node::Text(blob) => (*blob, false),
+            Node::Str(blob) => (*blob, true),
+            _ => return None,
+        };
+        let bytes = self.blob(blob);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Some(Text::Utf8(text)),
+            Err(_) if strict => None,
+            Err(_) => Some(Text::Surrogates(bytes)),
+        }
+    }
+
+    /// The text of a node that holds plain UTF-8.
+    pub fn str(&self, id: NodeId) -> Option<&str> {
+        match self.text(id)? {
+            Text::Utf8(text) => Some(text),
+            Text::Surrogates(_) => None,
+        }
+    }
+
+    /// The items of a tuple.
+    pub fn tuple(&self, id: NodeId) -> Option<&[NodeId]> {
+        match self.node(id) {
+            Node::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The items of a tuple or list.
+    pub fn sequence(&self, id: NodeId) -> Option<&[NodeId]> {
+        match self.node(id) {
+            Node::Tuple(items) | Node::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The object that a node is.
+    pub fn object(&self, id: NodeId) -> Option<&Object> {
+        match self.node(id) {
+            Node::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The integer that a node is; a bool is not one.
+    pub fn int(&self, id: NodeId) -> Option<i64> {
+        match self.node(id) {
+            Node::Int(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Every node that this one refers to, in the order of the stream.
+    pub fn children(&self, id: NodeId) -> Vec<NodeId> {
+        fn flat(pairs: &[(NodeId, NodeId)]) -> impl Iterator<Item = NodeId> {
+            pairs.iter().flat_map(|&(k, v)| [k, v])
+        }
+        match self.node(id) {
+            Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => items.clone(),
+            Node::Dict(pairs) => flat(pairs).collect(),
+            Node::Persistent(pid) => vec![*pid],
+            Node::Object(object) => [object.callable, object.args]
+                .into_iter()
+                .chain(object.kwargs)
+                .chain(object.states.iter().copied())
+                .chain(flat(&object.items))
+                .chain(object.appended.iter().copied())
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! Opcodes to a graph: stack, marks and memo as CPython's `_pickle.c` keeps them, and nothing is ever called.
+//!
+//! Marks are a stack of their own (no value can forge one), the memo is sparse (an index of `0xffffffff` costs one
+//! entry), and every byte that the graph takes is debited from the memory budget first.
+
+use std::collections::HashMap;
+
+use ::bytes::Bytes;
+
+use crate::error::{self, Error, Result};
+use crate::limits::Limits;
+use crate::pickle::decode::{Decoder, Op};
+use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin};
+use crate::place::Place;
+
+/// Runs the pickle at the start of `stream`, whose first byte is at `start` in the input. Bytes after `STOP` are left
+/// alone; [`Graph::end`] says where it is.
+///
+/// # Errors
+/// A stream that Python would not load, or would load differently in C and in Python; a budget of `limits`.
+pub fn run(stream: Bytes, start: &Place, limits: &Limits) -> Result<Graph> {
+    let mut machine = Machine {
+        graph: Graph {
+            nodes: Vec::new(),
+            offsets: Vec::new(),
+            globals: Vec::new(),
+            stream: stream.clone(),
+            unescaped: Vec::new(),
+            start: start.clone(),
+            root: NodeId(0),
+            end: 0,
+            leftover: 0,
+        },
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::default(),
+        global_ids: HashMap::new(),
+        singletons: [None; 4],
+        budget: Budget { used: 0, limits },
+        offset: 0,
+    };
+    let mut decoder = Decoder::new(&stream, start, limits);
+    let mut opcodes = 0;
+    loop {
+        let (offset, op) = decoder.next_op()?;
+        machine.offset = offset;
+        opcodes += 1;
+        let located = |e: Error| e.at(&start.advanced(offset));
+        if matches!(op, Op::Stop) {
+            return machine.stop(decoder.position()).map_err(located);
+        }
+        limits.opcodes(opcodes).map_err(located)?;
+        machine.step(op).map_err(located)?;
+    }
+}
+
+struct Machine<'a> {
+    graph: Graph,
+    stack: Vec<NodeId>,
+    /// Stack heights; values below the topmost are out of reach, as in C.
+    marks: Vec<usize>,
+    memo: HashMap<u32, NodeId>,
+    global_ids: HashMap<(String, String), GlobalId>,
+    /// `None`, `True`, `False` and `()` are one node each, as in Python.
+    singletons: [Option<NodeId>; 4],
+    budget: Budget<'a>,
+    offset: u64,
+}
+
+struct Budget<'a> {
+    used: u64,
+    limits: &'a Limits,
+}
+
+impl Budget<'_> {
+    fn debit(&mut self, bytes: usize) -> Result<()> {
+        self.used = self.used.saturating_add(bytes as u64);
+        self.limits.memory_bytes(self.used)
+    }
+}
+
+const NODE_BYTES: usize = size_of::<Node>() + size_of::<u64>();
+const MEMO_BYTES: usize = 16;
+
+impl Machine<'_> {
+    fn step(&mut self, op: Op<'_>) -> Result<()> {
+        match op {
+            Op::Proto(_) | Op::Frame => Ok(()),
+            Op::Stop => unreachable!("run() ends the machine at STOP"),
+            Op::Mark => {
+                self.budget.debit(size_of::<usize>())?;
+                self.marks.push(self.stack.len());
+                Ok(())
+            }
+            Op::Pop => self.pop_value_or_mark(),
+            Op::PopMark => self.above_mark("POP_MARK").map(drop),
+            Op::Dup => {
+                let top = self.top("DUP")?;
+                self.push_id(top)
+            }
+            Op::None => self.singleton(0, Node::None),
+            Op::Bool(true) => self.singleton(1, Node::Bool(true)),
+            Op::Bool(false) => self.singleton(2, Node::Bool(false)),
+            Op::EmptyTuple => self.singleton(3, Node::Tuple(Vec::new())),
+            Op::Int(value) => self.push(Node::Int(value)),
+            Op::Float(value) => self.push(Node::Float(value)),
+            Op::Long(bytes) => self.push_blob(Node::Long, bytes),
+            Op::LongText(digits) => self.push_blob(Node::LongText, digits),
+            Op::Bytes(bytes) => self.push_blob(Node::Bytes, bytes),
+            Op::ByteArray(bytes) => self.push_blob(Node::ByteArray, bytes),
+            Op::Text(bytes) => self.push_blob(Node::Text, bytes),
+            Op::Str(bytes) => self.push_blob(Node::Str, bytes),
+            Op::TextOwned(bytes) => self.push_unescaped(Node::Text, bytes),
+            Op::StrOwned(bytes) => self.push_unescaped(Node::Str, bytes),
+            Op::EmptyList => self.push(Node::List(Vec::new())),
+            Op::EmptyDict => self.push(Node::Dict(Vec::new())),
+            Op::EmptySet => self.push(Node::Set(Vec::new())),
+            Op::Tuple => match self.above_mark("TUPLE")? {
+                items if items.is_empty() => self.singleton(3, Node::Tuple(items)),
+                items => self.push_items(Node::Tuple, items),
+            },
+            Op::TupleOf(n) => {
+                let items = self.pop_n(n, "TUPLE1, TUPLE2 or TUPLE3")?;
+                self.push_items(Node::Tuple, items)
+            }
+            Op::List => {
+                let items = self.above_mark("LIST")?;
+                self.push_items(Node::List, items)
+            }
+            Op::FrozenSet => {
+                let items = self.above_mark("FROZENSET")?;
+                self.push_items(Node::FrozenSet, items)
+            }
+            Op::Dict => {
+                let items = self.above_mark("DICT")?;
+                self.budget.debit(items.len() * size_of::<NodeId>())?;
+                let pairs = pairs(&items, "DICT")?;
+                self.push(Node::Dict(pairs))
+            }
+            Op::Append => {
+                let item = self.pop("APPEND")?;
+                self.extend("APPEND", vec![item])
+            }
+            Op::Appends => {
+                let items = self.above_mark("APPENDS")?;
+                self.extend("APPENDS", items)
+            }
+            Op::AddItems => {
+                let items = self.above_mark("ADDITEMS")?;
+                self.extend("ADDITEMS", items)
+            }
+            Op::SetItem => {
+                let items = self.pop_n(2, "SETITEM")?;
+                self.set_items("SETITEM", &items)
+            }
+            Op::SetItems => {
+                let items = self.above_mark("SETITEMS")?;
+                self.set_items("SETITEMS", &items)
+            }
+            Op::Get(index) => match self.memo.get(&index) {
+                Some(&id) => self.push_id(id),
+                None => Err(malformed(format!("memo entry {index} is used and was never set"))),
+            },
+            Op::Put(index) => self.memoize(index),
+            // C counts the entries that are set, so MEMOIZE after PUTs with gaps lands where C puts it.
+            Op::Memoize => self.memoize(u32::try_from(self.memo.len()).unwrap_or(u32::MAX)),
+            Op::Global { module, name } => self.push_global(module, name),
+            Op::StackGlobal => self.stack_global(),
+            Op::Reduce => {
+                let args = self.pop("REDUCE")?;
+                let callable = self.pop("REDUCE")?;
+                self.push_call("REDUCE", Origin::Reduce, callable, args, None)
+            }
+            Op::NewObj => {
+                let args = self.pop("NEWOBJ")?;
+                let class = self.pop("NEWOBJ")?;
+                self.push_call("NEWOBJ", Origin::New, class, args, None)
+            }
+            Op::NewObjEx => {
+                let kwargs = self.pop("NEWOBJ_EX")?;
+                let args = self.pop("NEWOBJ_EX")?;
+                let class = self.pop("NEWOBJ_EX")?;
+                self.push_call("NEWOBJ_EX", Origin::New, class, args, Some(kwargs))
+            }
+            Op::Inst { module, name } => {
+                let args = self.above_mark("INST")?;
+                self.push_global(module, name)?;
+                let class = self.pop("INST")?;
+                self.push_instance("INST", class, args)
+            }
+            Op::Obj => {
+                let mut args = self.above_mark("OBJ")?;
+                if args.is_empty() {
+                    return Err(malformed("OBJ has no class above its mark"));
+                }
+                let class = args.remove(0);
+                self.push_instance("OBJ", class, args)
+            }
+            Op::Build => {
+                let state = self.pop("BUILD")?;
+                let target = self.top("BUILD")?;
+                self.budget.debit(size_of::<NodeId>())?;
+                match self.node_mut(target) {
+                    Node::Object(object) => object.states.push(state),
+                    other => return Err(wrong_target("BUILD", other)),
+                }
+                Ok(())
+            }
+            Op::BinPersId => {
+                let pid = self.pop("BINPERSID")?;
+                self.push(Node::Persistent(pid))
+            }
+            Op::ReadOnlyBuffer => match self.top("READONLY_BUFFER").map(|id| self.graph.node(id))? {
+                Node::Bytes(_) | Node::ByteArray(_) => Ok(()),
+                other => Err(wrong_target("READONLY_BUFFER", other)),
+            },
+        }
+    }
+
+    fn stop(mut self, end: u64) -> Result<Graph> {
+        self.graph.root = self.pop("STOP")?;
+        self.graph.end = end;
+        self.graph.leftover = self.stack.len();
+        Ok(self.graph)
+    }
+
+    // ---- the stack ----
+
+    fn fence(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn push_id(&mut self, id: NodeId) -> Result<()> {
+        self.budget.debit(size_of::<NodeId>())?;
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn push(&mut self, node: Node) -> Result<()> {
+        let id = self.make(node)?;
+        self.push_id(id)
+    }
+
+    fn make(&mut self, node: Node) -> Result<NodeId> {
+        self.budget.debit(NODE_BYTES)?;
+        let id = u32::try_from(self.graph.nodes.len()).map_err(|_| error::limit("memory-bytes", "more than 4294967295 nodes", u32::MAX.into()))?;
+        self.graph.nodes.push(node);
+        self.graph.offsets.push(self.offset);
+        Ok(NodeId(id))
+    }
+
+    fn singleton(&mut self, slot: usize, node: Node) -> Result<()> {
+        let id = match self.singletons[slot] {
+            Some(id) => id,
+            None => {
+                let id = self.make(node)?;
+                self.singletons[slot] = Some(id);
+                id
+            }
+        };
+        self.push_id(id)
+    }
+
+    fn push_items(&mut self, make: fn(Vec<NodeId>) -> Node, items: Vec<NodeId>) -> Result<()> {
+        self.budget.debit(items.len() * size_of::<NodeId>())?;
+        self.push(make(items))
+    }
+
+    /// `bytes` borrows the stream, so its address tells its offset.
+    fn push_blob(&mut self, make: fn(Blob) -> Node, bytes: &[u8]) -> Result<()> {
+        let start = bytes.as_ptr().addr() - self.graph.stream.as_ptr().addr();
+        self.push(make(Blob::in_stream(start as u64, bytes.len() as u64)))
+    }
+
+    fn push_unescaped(&mut self, make: fn(Blob) -> Node, bytes: Vec<u8>) -> Result<()> {
+        self.budget.debit(bytes.len())?;
+        let start = self.graph.unescaped.len() as u64;
+        self.graph.unescaped.extend_from_slice(&bytes);
+        self.push(make(Blob::unescaped(start, bytes.len() as u64)))
+    }
+
+    fn pop(&mut self, opcode: &str) -> Result<NodeId> {
+        if self.stack.len() <= self.fence() {
+            return Err(underflow(opcode));
+        }
+        self.stack.pop().ok_or_else(|| underflow(opcode))
+    }
+
+    fn pop_n(&mut self, n: usize, opcode: &str) -> Result<Vec<NodeId>> {
+        match self.stack.len().checked_sub(n) {
+            Some(from) if from >= self.fence() => Ok(self.stack.split_off(from)),
+            _ => Err(underflow(opcode)),
+        }
+    }
+
+    fn top(&self, opcode: &str) -> Result<NodeId> {
+        if self.stack.len() <= self.fence() {
+            return Err(underflow(opcode));
+        }
+        self.stack.last().copied().ok_or_else(|| underflow(opcode))
+    }
+
+    fn above_mark(&mut self, opcode: &str) -> Result<Vec<NodeId>> {
+        let mark = self.marks.pop().ok_or_else(|| malformed(format!("{opcode} has no mark below it")))?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    /// `POP` takes a mark when one is on top.
+    fn pop_value_or_mark(&mut self) -> Result<()> {
+        if self.marks.last() == Some(&self.stack.len()) {
+            self.marks.pop();
+            return Ok(());
+        }
+        self.pop("POP").map(drop)
+    }
+
+    fn memoize(&mut self, index: u32) -> Result<()> {
+        let top = self.top("PUT or MEMOIZE")?;
+        if self.memo.insert(index, top).is_none() {
+            self.budget.debit(MEMO_BYTES)?;
+        }
+        Ok(())
+    }
+
+    // ---- containers ----
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.graph.nodes[id.index()]
+    }
+
+    fn extend(&mut self, opcode: &str, items: Vec<NodeId>) -> Result<()> {
+        let target = self.top(opcode)?;
+        if items.is_empty() {
+            return Ok(());
+        }
+        self.budget.debit(items.len() * size_of::<NodeId>())?;
+        match (opcode, self.node_mut(target)) {
+            ("APPEND" | "APPENDS", Node::List(list)) => list.extend(items),
+            ("ADDITEMS", Node::Set(set)) => set.extend(items),
+            (_, Node::Object(object)) => object.appended.extend(items),
+            (_, other) => return Err(wrong_target(opcode, other)),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, opcode: &str, items: &[NodeId]) -> Result<()> {
+        let target = self.top(opcode)?;
+        self.budget.debit(size_of_val(items))?;
+        let new = pairs(items, opcode)?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        match self.node_mut(target) {
+            Node::Dict(dict) => dict.extend(new),
+            Node::Object(object) => object.items.extend(new),
+            other => return Err(wrong_target(opcode, other)),
+        }
+        Ok(())
+    }
+
+    // ---- names and calls ----
+
+    fn push_global(&mut self, module: &str, name: &str) -> Result<()> {
+        let key = (module.to_owned(), name.to_owned());
+        let id = match self.global_ids.get(&key) {
+            Some(&id) => id,
+            None => {
+                self.budget.debit(2 * (module.len() + name.len()) + size_of::<GlobalUse>())?;
+                let id = GlobalId(self.graph.globals.len() as u32); // at most one per opcode, and opcodes are limited
+                let first = self.graph.start.advanced(self.offset);
+                self.graph.globals.push(GlobalUse { module: key.0.clone(), name: key.1.clone(), first, mentions: 0 });
+                self.global_ids.insert(key, id);
+                id
+            }
+        };
+        if let Some(global) = self.graph.globals.get_mut(id.0 as usize) {
+            global.mentions += 1;
+        }
+        self.push(Node::Global(id))
+    }
+
+    fn stack_global(&mut self) -> Result<()> {
+        let operands = self.pop_n(2, "STACK_GLOBAL")?;
+        let text = |id: NodeId| match self.graph.node(id) {
+            Node::Text(_) | Node::Str(_) => self.graph.str(id).filter(|text| !text.is_empty()).map(str::to_owned),
+            _ => None,
+        };
+        match (text(operands[0]), text(operands[1])) {
+            (Some(module), Some(name)) => self.push_global(&module, &name),
+            _ => Err(malformed("STACK_GLOBAL needs a module and a name as non-empty text")),
+        }
+    }
+
+    fn push_call(&mut self, opcode: &str, origin: Origin, callable: NodeId, args: NodeId, kwargs: Option<NodeId>) -> Result<()> {
+        if !matches!(self.graph.node(args), Node::Tuple(_) | Node::Object(_)) {
+            return Err(malformed(format!("the arguments of {opcode} are {}, expected a tuple", kind(self.graph.node(args)))));
+        }
+        if let Some(kwargs) = kwargs.filter(|&k| !matches!(self.graph.node(k), Node::Dict(_))) {
+            return Err(malformed(format!("the keyword arguments of {opcode} are {}, expected a dict", kind(self.graph.node(kwargs)))));
+        }
+        if !matches!(self.graph.node(callable), Node::Global(_) | Node::Object(_) | Node::Persistent(_)) {
+            return Err(malformed(format!("{opcode} calls {}", kind(self.graph.node(callable)))));
+        }
+        self.budget.debit(size_of::<Object>())?;
+        let object = Object { origin, callable, args, kwargs, states: Vec::new(), items: Vec::new(), appended: Vec::new() };
+        self.push(Node::Object(Box::new(object)))
+    }
+
+    fn push_instance(&mut self, opcode: &str, class: NodeId, args: Vec<NodeId>) -> Result<()> {
+        self.budget.debit(args.len() * size_of::<NodeId>())?;
+        let args = self.make(Node::Tuple(args))?;
+        self.push_call(opcode, Origin::Instance, class, args, None)
+    }
+}
+
+fn pairs(items: &[NodeId], opcode: &str) -> Result<Vec<(NodeId, NodeId)>> {
+    let (pairs, rest) = items.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(malformed(format!("{opcode} has an odd number of keys and values: {}", items.len())));
+    }
+    Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+}
+
+/// Without a place: `run` adds that of the opcode.
+fn malformed(what: impl Into<String>) -> Error {
+    Error::new(error::Code::PickleMalformed, what)
+}
+
+fn underflow(opcode: &str) -> Error {
+    malformed(format!("{opcode} needs more values than the stack holds above the last mark"))
+}
+
+fn wrong_target(opcode: &str, target: &Node) -> Error {
+    malformed(format!("{opcode} is applied to {}, which does not take it", kind(target)))
+}
+
+fn kind(node: &Node) -> &'static str {
+    match node {
+        Node::None => "None",
+        Node::Bool(_) => "a bool",
+        Node::Int(_) | Node::Long(_) | Node::LongText(_) => "an int",
+        Node::Float(_) => "a float",
+        Node::Bytes(_) => "bytes",
+        Node::ByteArray(_) => "a bytearray",
+        Node::Text(_) | Node::Str(_) => "a str",
+        Node::Tuple(_) => "a tuple",
+        Node::List(_) => "a list",
+        Node::Dict(_) => "a dict",
+        Node::Set(_) | Node::FrozenSet(_) => "a set",
+        Node::Global(_) => "a global",
+        Node::Persistent(_) => "a persistent object",
+        Node::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+
+    fn graph(stream: &'static [u8]) -> Result<Graph> {
+        run(Bytes::from_static(stream), &Place::start_of(""), &Limits::default())
+    }
+
+    fn code(stream: &'static [u8]) -> Option<(Code, u64)> {
+        graph(stream).err().map(|e| (e.code(), e.place().map_or(u64::MAX, |p| p.offset)))
+    }
+
+    #[test]
+    fn a_list_that_is_memoized_and_filled_later_is_one_list() {
+        // l = []; t = (l, l); l.append(l)
+        let graph = graph(b"]q\x00h\x00h\x00a0h\x00h\x00\x86.").unwrap();
+        let items = graph.tuple(graph.root()).unwrap();
+        assert_eq!(items[0], items[1]);
+        assert_eq!(graph.node(items[0]), &Node::List(vec![items[0]]));
+    }
+
+    #[test]
+    fn setitems_before_build_and_after_are_both_kept() {
+        let graph = graph(b"ccollections\nOrderedDict\n)R(K\x01K\x02u}bK\x03K\x04s.").unwrap();
+        let object = graph.object(graph.root()).unwrap();
+        assert_eq!((object.items.len(), object.states.len()), (2, 1));
+    }
+
+    #[test]
+    fn values_below_a_mark_are_out_of_reach() {
+        for stream in [&b"N(2."[..], b"N(q\x00.", b"N(.", b"NN(\x86.", b"N(R."] {
+            assert_eq!(code(stream).map(|c| c.0), Some(Code::PickleMalformed), "{}", stream.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn pop_takes_a_mark_that_is_on_top() {
+        assert!(graph(b"N(0.").is_ok());
+    }
+
+    #[test]
+    fn a_memo_index_of_four_billion_costs_one_entry() {
+        assert!(graph(b"Nr\xff\xff\xff\xff0j\xff\xff\xff\xff.").is_ok());
+    }
+
+    #[test]
+    fn errors_carry_the_offset_of_their_opcode() {
+        assert_eq!(code(b"N0h\x07."), Some((Code::PickleMalformed, 2)));
+        assert_eq!(code(b"X\xff\x00\x00\x00abc"), Some((Code::Truncated, 5)));
+        assert_eq!(code(b"I010\n."), Some((Code::PickleMalformed, 5)));
+        assert_eq!(code(b"\x80\x09."), Some((Code::PickleMalformed, 2)));
+        assert_eq!(code(b"N\x82\x01."), Some((Code::PickleUnsupportedOpcode, 2)));
+        assert_eq!(code(b"NN"), Some((Code::Truncated, 2)));
+        assert_eq!(code(b"(K\x01d."), Some((Code::PickleMalformed, 3)));
+    }
+
+    #[test]
+    fn a_million_nested_lists_are_a_limit_or_a_graph_and_never_a_deep_recursion() {
+        let mut stream = vec![b']'; 1_000_000];
+        stream.extend(vec![b'a'; 999_999]);
+        stream.push(b'.');
+        let graph = run(Bytes::from(stream), &Place::start_of(""), &Limits::default()).unwrap();
+        assert_eq!(graph.len(), 1_000_000);
+    }
+
+    #[test]
+    fn the_memory_budget_stops_a_flood_of_containers() {
+        let mut limits = Limits::default();
+        limits.set("memory-bytes", 10_000).unwrap();
+        let error = run(Bytes::from(vec![b']'; 100_000]), &Place::start_of(""), &limits).unwrap_err();
+        assert_eq!(error.code(), Code::LimitExceeded);
+        assert!(error.advice().unwrap().contains("--limit memory-bytes"), "{error}");
+    }
+}

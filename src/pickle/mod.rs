@@ -1,0 +1,17 @@
+//! The pickle machine: bytes to opcodes to a graph of inert nodes. It knows nothing of torch or numpy.
+//!
+//! Nothing here resolves a global, calls anything, or follows a persistent id: `GLOBAL` makes a node that is a name,
+//! `REDUCE` a node that says what was to be called with what. The format is defined by CPython's `pickletools.py`
+//! and, where that is silent, by `_pickle.c`, whose behaviour is the reference for every stack and mark rule below.
+//! This folder imports only `place`, `error` and `limits`.
+
+mod decode;
+mod graph;
+mod machine;
+mod opcode;
+mod text;
+
+pub use decode::{Decoder, Op};
+pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Text};
+pub use machine::run;
+pub use opcode::name as opcode_name;
