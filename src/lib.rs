@@ -1,7 +1,12 @@
+pub mod checkpoint;
+pub mod container;
 pub mod error;
+pub mod globals;
 pub mod limits;
+pub mod names;
 pub mod pickle;
 pub mod place;
+pub mod rules;
 pub mod source;
 pub mod storage;
 pub mod tensor;

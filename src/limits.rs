@@ -65,6 +65,16 @@ limits! {
     nesting, "nesting" = 4;
 }
 
+/// How an input is read.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// What it may cost.
+    pub limits: Limits,
+    /// Read archive members whose content does not have the recorded checksum.
+    pub ignore_crc: bool,
+}
+
 impl Limits {
     /// The budget for output bytes when the storages hold `storage_bytes`.
     pub(crate) fn output_budget(&self, storage_bytes: u64) -> u64 {

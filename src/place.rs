@@ -26,6 +26,12 @@ impl Place {
         Place { member: Arc::clone(&self.member), offset }
     }
 
+    /// The start of a whole file that is kept in the bytes at this place.
+    pub(crate) fn nested(&self) -> Self {
+        let outer = if self.member.is_empty() { "" } else { " in " };
+        Place::start_of(&format!("file nested at {:#x}{outer}{}", self.offset, self.member))
+    }
+
     /// The same member, `bytes` further on.
     #[must_use]
     pub fn advanced(&self, bytes: u64) -> Self {

@@ -1,7 +1,6 @@
 //! Storages: the byte buffers that tensors are views of, wherever the container keeps them.
 
-use ::bytes::Bytes;
-
+use crate::error::{Code, Error, Result};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -25,19 +24,12 @@ pub struct Storage {
 pub enum Content {
     /// As they are.
     Plain(Region),
-    /// A deflated archive member, with the CRC-32 of its content where the archive records one.
-    Deflated { compressed: Region, crc: Option<u32> },
+    /// A deflated archive member, with the recorded CRC-32 of its content (0 where none was computed).
+    Deflated { member: String, compressed: Region, crc: u32 },
     /// UTF-8 text whose code points are the bytes: how Python 3 writes bytes below pickle protocol 3.
     Latin1(Region),
     /// No data at all: a storage on torch's `meta` device.
     Meta,
-}
-
-impl Storage {
-    /// A storage in memory.
-    pub(crate) fn in_memory(key: String, bytes: Bytes, place: Place) -> Self {
-        Storage { key, len: bytes.len() as u64, content: Content::Plain(Region::memory(bytes)), place, big_endian: false }
-    }
 }
 
 /// An index into the storages of one checkpoint.
@@ -48,4 +40,32 @@ impl StorageId {
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
+}
+
+/// Decodes [`Content::Latin1`] text to `sink`.
+///
+/// # Errors
+/// When the text has a code point beyond 0xff; those of `sink`.
+pub(crate) fn decode_latin1(text: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut chunk = Vec::with_capacity(64 << 10);
+    let mut rest = text;
+    while let Some(&first) = rest.first() {
+        let (byte, len) = match (first, rest.get(1)) {
+            (0..=0x7f, _) => (first, 1),
+            (0xc2 | 0xc3, Some(&low)) => ((first << 6) | (low & 0x3f), 2),
+            _ => return Err(Error::new(Code::TensorInvalid, "array data written as text has a character beyond Latin-1")),
+        };
+        chunk.push(byte);
+        rest = &rest[len..];
+        if chunk.len() == chunk.capacity() {
+            sink(&chunk)?;
+            chunk.clear();
+        }
+    }
+    sink(&chunk)
+}
+
+/// The bytes that Latin-1 text of valid UTF-8 stands for: one for each code point.
+pub(crate) fn latin1_len(text: &[u8]) -> u64 {
+    text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count() as u64
 }

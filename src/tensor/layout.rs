@@ -72,6 +72,13 @@ impl View {
         Ok(View { shape, strides, offset: offset * u64::from(item_bytes), item_bytes })
     }
 
+    /// The same view, in a storage of which this one is the part that starts at byte `base`.
+    pub(crate) fn based_at(mut self, base: u64) -> Self {
+        // Inside a storage that the file holds, so the sum is below its size.
+        self.offset = self.offset.saturating_add(base);
+        self
+    }
+
     /// The sizes of the dimensions, outermost first.
     pub fn shape(&self) -> &[u64] {
         &self.shape

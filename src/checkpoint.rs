@@ -1,0 +1,420 @@
+//! From the graph to the tree of tensors: what is where, under which path, and what has no data.
+//!
+//! Nothing here decides what is written; that is `select`'s business. Nothing is called; an object of an unknown class
+//! is walked through its state, an `nn.Module` by the rules of its `state_dict()`.
+
+use std::collections::HashMap;
+
+use crate::container::{self, Document};
+use crate::error::{self, Error, Result};
+use crate::globals::{Absence, Meaning, Reader, TensorId, Value, meaning};
+use crate::limits::ReadOptions;
+use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
+use crate::pickle::{Graph, Node, NodeId, Object};
+use crate::place::Place;
+use crate::rules::Finding;
+use crate::source::Region;
+use crate::storage::Storage;
+use crate::tensor::Tensor;
+
+/// A checkpoint, read and not yet written.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The container and the graph.
+    pub document: Document,
+    /// Every storage that the graph refers to.
+    pub storages: Vec<Storage>,
+    /// Every tensor that the graph rebuilds.
+    pub tensors: Vec<Tensor>,
+    /// Every place in the tree where a tensor is, in the order of the file.
+    pub leaves: Vec<Leaf>,
+    /// The paths of the leaves.
+    pub paths: Paths,
+    /// What is worth saying.
+    pub findings: Vec<Finding>,
+}
+
+/// A place in the tree where a tensor is or would be.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    pub path: PathId,
+    /// The node that is the tensor.
+    pub node: NodeId,
+    /// What is there.
+    pub content: Content,
+    /// Why it is no part of the model although it has data: an attribute that `state_dict()` does not give.
+    pub aside: Option<&'static str>,
+}
+
+/// What is at a leaf.
+#[derive(Debug, Clone)]
+pub enum Content {
+    Tensor(TensorId),
+    Absent(Absence),
+    Unsupported(Error),
+}
+
+/// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
+const MAX_VISITS: u64 = 50_000_000;
+
+const NOT_IN_STATE_DICT: &str = "it is an attribute of a module and not in its state_dict()";
+const NON_PERSISTENT: &str = "it is a non-persistent buffer of a module and not in its state_dict()";
+const OF_A_TENSOR: &str = "it is an attribute of another tensor";
+
+impl Checkpoint {
+    /// Reads the checkpoint in `region`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the container, the pickle, or a tensor in it.
+    pub fn read(region: &Region, options: &ReadOptions) -> Result<Checkpoint> {
+        let mut document = container::open(region, &Place::start_of(""), options)?;
+        let mut findings = std::mem::take(&mut document.findings);
+        let (walk, storages, tensors) = {
+            let graph = &document.graph;
+            let mut reader = Reader::new(&document, options);
+            let values = evaluate(&mut reader)?;
+            let (storages, tensors, attributes) = reader.into_parts();
+            let holds = holding(graph, values.keys().copied());
+            let mut walk = Walk { graph, options, values, attributes, holds, paths: Paths::default(), leaves: Vec::new(), findings: Vec::new() };
+            walk.run()?;
+            ((walk.leaves, walk.paths, walk.findings), storages, tensors)
+        };
+        let (leaves, paths, walk_findings) = walk;
+        findings.extend(walk_findings);
+        findings.extend(crate::rules::judge(&document.graph));
+        Ok(Checkpoint { document, storages, tensors, leaves, paths, findings })
+    }
+
+    /// The tensor with this id.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+
+    /// The storage that a tensor is a view of.
+    pub fn storage_of(&self, tensor: &Tensor) -> &Storage {
+        &self.storages[tensor.storage.index()]
+    }
+}
+
+/// The values of all nodes below the root that are more than inert.
+fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
+    let graph = reader.graph();
+    let mut reached = vec![false; graph.len()];
+    let mut pending = vec![graph.root()];
+    reached[graph.root().index()] = true;
+    while let Some(id) = pending.pop() {
+        for child in graph.children(id) {
+            if !std::mem::replace(&mut reached[child.index()], true) {
+                pending.push(child);
+            }
+        }
+    }
+    let mut values = HashMap::new();
+    for id in graph.ids().filter(|id| reached[id.index()]) {
+        if matches!(graph.node(id), Node::Object(_) | Node::Persistent(_)) {
+            let value = reader.value(id)?;
+            if !matches!(value, Value::Inert | Value::Bytes(..) | Value::NumpyDtype(_)) {
+                values.insert(id, value);
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// For each node, whether one of `wanted` is at or below it.
+fn holding(graph: &Graph, wanted: impl Iterator<Item = NodeId>) -> Vec<bool> {
+    // Edges from child to parent, as one array sorted by child: `parents[first[c]..first[c + 1]]`.
+    let mut first = vec![0u32; graph.len() + 2];
+    for id in graph.ids() {
+        for child in graph.children(id) {
+            first[child.index() + 2] += 1;
+        }
+    }
+    for i in 1..first.len() {
+        first[i] += first[i - 1];
+    }
+    let mut parents = vec![graph.root(); first.last().map_or(0, |&n| n as usize)];
+    for id in graph.ids() {
+        for child in graph.children(id) {
+            let slot = &mut first[child.index() + 1];
+            parents[*slot as usize] = id;
+            *slot += 1;
+        }
+    }
+    let mut holds = vec![false; graph.len()];
+    let mut pending: Vec<NodeId> = wanted.collect();
+    while let Some(id) = pending.pop() {
+        if !std::mem::replace(&mut holds[id.index()], true) {
+            pending.extend(&parents[first[id.index()] as usize..first[id.index() + 1] as usize]);
+        }
+    }
+    holds
+}
+
+/// Something in a container: the step to it, and whether it counts as part of the model.
+struct Entry {
+    step: Step,
+    node: NodeId,
+    aside: Option<&'static str>,
+}
+
+impl Entry {
+    fn new(step: Step, node: NodeId) -> Self {
+        Entry { step, node, aside: None }
+    }
+}
+
+struct Walk<'a> {
+    graph: &'a Graph,
+    options: &'a ReadOptions,
+    values: HashMap<NodeId, Value>,
+    attributes: HashMap<NodeId, Vec<NodeId>>,
+    holds: Vec<bool>,
+    paths: Paths,
+    leaves: Vec<Leaf>,
+    findings: Vec<Finding>,
+}
+
+/// A container that is being walked.
+struct Frame {
+    node: NodeId,
+    path: PathId,
+    aside: Option<&'static str>,
+    rest: std::vec::IntoIter<Entry>,
+}
+
+impl Walk<'_> {
+    /// Depth first, in the order of the file, with a stack of its own.
+    fn run(&mut self) -> Result<()> {
+        let mut open = vec![false; self.graph.len()];
+        let mut frames: Vec<Frame> = Vec::new();
+        let mut visits = 0u64;
+        let root = Entry::new(Step::index(0), self.graph.root());
+        let mut next = Some((root, PathId::ROOT, None));
+        loop {
+            if let Some((entry, path, aside)) = next.take() {
+                let aside = aside.or(entry.aside);
+                visits += 1;
+                if visits > MAX_VISITS {
+                    return Err(error::limit("tensors", format_args!("{MAX_VISITS} steps through shared containers"), self.options.limits.tensors));
+                }
+                if std::mem::replace(&mut open[entry.node.index()], true) {
+                    let message = format!("{} contains itself; the walk ends here", self.paths.show(path));
+                    self.findings.push(Finding::note("cycle", self.graph.place(entry.node), message));
+                } else {
+                    self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(entry.node)))?;
+                    let entries = self.enter(entry.node, path, aside)?;
+                    frames.push(Frame { node: entry.node, path, aside, rest: entries.into_iter() });
+                }
+            }
+            let Some(frame) = frames.last_mut() else { return Ok(()) };
+            match frame.rest.find(|entry| self.holds[entry.node.index()]) {
+                Some(entry) => {
+                    let (path, aside) = (self.paths.push(frame.path, entry.step.clone()), frame.aside);
+                    next = Some((entry, path, aside));
+                }
+                None => {
+                    open[frame.node.index()] = false;
+                    frames.pop();
+                }
+            }
+        }
+    }
+
+    /// Records the leaf that a node is, and lists what is inside it.
+    fn enter(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<Vec<Entry>> {
+        let content = match self.values.get(&node) {
+            None => return Ok(self.entries(node)),
+            Some(Value::Tensor(id)) => Content::Tensor(*id),
+            Some(Value::Absent(absence)) => Content::Absent(absence.clone()),
+            Some(Value::Unsupported(error)) => Content::Unsupported(error.clone()),
+            Some(Value::Storage(_)) => Content::Absent(absence("it is a bare storage, not a tensor")),
+            Some(Value::Parts(parts)) => {
+                for (suffix, id) in parts.clone() {
+                    let path = match suffix.strip_prefix('.') {
+                        None => path,
+                        Some(part) => self.paths.push(path, Step::new(StepKind::Attribute, part)),
+                    };
+                    self.leaf(Leaf { path, node, content: Content::Tensor(id), aside })?;
+                }
+                return Ok(Vec::new());
+            }
+            Some(Value::ObjectArray { items }) => {
+                let entries: Vec<Entry> = indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect();
+                if entries.iter().any(|entry| self.holds[entry.node.index()]) {
+                    return Ok(entries);
+                }
+                Content::Absent(absence("it is an array of Python objects, not of numbers"))
+            }
+            Some(Value::Bytes(..) | Value::NumpyDtype(_) | Value::Inert) => return Ok(Vec::new()),
+        };
+        self.leaf(Leaf { path, node, content, aside })?;
+        let attributes = self.attributes.get(&node).map(Vec::as_slice).unwrap_or_default();
+        let entries = attributes.iter().flat_map(|&state| state_entries(self.graph, state));
+        Ok(entries.map(|entry| Entry { aside: Some(OF_A_TENSOR), ..entry }).collect())
+    }
+
+    fn leaf(&mut self, leaf: Leaf) -> Result<()> {
+        self.leaves.push(leaf);
+        self.options.limits.tensors(self.leaves.len() as u64)
+    }
+
+    fn entries(&mut self, node: NodeId) -> Vec<Entry> {
+        let graph = self.graph;
+        match graph.node(node) {
+            Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => indexed(items, 0).collect(),
+            Node::Dict(pairs) => self.keyed(pairs.iter().copied()),
+            Node::Object(object) => self.object_entries(object),
+            _ => Vec::new(),
+        }
+    }
+
+    fn keyed(&mut self, pairs: impl IntoIterator<Item = (NodeId, NodeId)>) -> Vec<Entry> {
+        let (unique, duplicate) = unique_pairs(self.graph, pairs);
+        if let Some(key) = duplicate {
+            let shown = Step::key(self.graph, key);
+            let message = format!("a dict sets the key {shown} twice; the last value counts, as in Python");
+            self.findings.push(Finding::note("duplicate-key", self.graph.place(key), message));
+        }
+        unique.into_iter().map(|(key, value)| Entry::new(Step::key(self.graph, key), value)).collect()
+    }
+
+    fn object_entries(&mut self, object: &Object) -> Vec<Entry> {
+        let graph = self.graph;
+        if let Some(module) = Module::of(graph, object) {
+            return module.entries(graph);
+        }
+        let meaning = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
+        let args = graph.tuple(object.args).unwrap_or_default();
+        let mut entries = match (meaning, args) {
+            (Some(Meaning::Mapping), _) => {
+                let pairs: Vec<_> = mapping_pairs(graph, object).collect();
+                self.keyed(pairs)
+            }
+            (Some(Meaning::Sequence), args) => {
+                let given = args.first().and_then(|&arg| graph.sequence(arg)).unwrap_or_default();
+                let appended = indexed(&object.appended, given.len());
+                indexed(given, 0).chain(appended).collect()
+            }
+            _ => {
+                let args = args.iter().enumerate().map(|(i, &arg)| (vec!["__args__".to_owned(), i.to_string()], arg));
+                let args = args.chain(object.kwargs.map(|kwargs| (vec!["__kwargs__".to_owned()], kwargs)));
+                let mut entries: Vec<Entry> = args.map(|(names, arg)| Entry::new(Step::new(StepKind::Attribute, names.join(".")), arg)).collect();
+                entries.extend(self.keyed(object.items.iter().copied()));
+                entries.extend(indexed(&object.appended, 0));
+                entries
+            }
+        };
+        entries.extend(object.states.iter().flat_map(|&state| state_entries(graph, state)));
+        entries
+    }
+}
+
+fn absence(reason: &str) -> Absence {
+    Absence { reason: reason.to_owned(), dtype: None, shape: None }
+}
+
+fn indexed(items: &[NodeId], from: usize) -> impl Iterator<Item = Entry> + '_ {
+    items.iter().enumerate().map(move |(i, &item)| Entry::new(Step::index(from + i), item))
+}
+
+/// The attributes that a state gives: a dict, or the pair of a dict and the slots; anything else is one attribute.
+fn state_entries(graph: &Graph, state: NodeId) -> Vec<Entry> {
+    let attributes = |pairs: &[(NodeId, NodeId)]| -> Vec<Entry> {
+        let (unique, _) = unique_pairs(graph, pairs.iter().copied());
+        unique.into_iter().map(|(key, value)| Entry::new(Step { kind: StepKind::Attribute, ..Step::key(graph, key) }, value)).collect()
+    };
+    match graph.node(state) {
+        Node::Dict(pairs) => attributes(pairs),
+        Node::Tuple(pair) => match pair.as_slice() {
+            [dict, slots] => match (graph.node(*dict), graph.node(*slots)) {
+                (Node::Dict(dict), Node::Dict(slots)) => attributes(&[dict.as_slice(), slots].concat()),
+                (Node::None, Node::Dict(slots)) => attributes(slots),
+                (Node::Dict(dict), Node::None) => attributes(dict),
+                _ => vec![other_state(state)],
+            },
+            _ => vec![other_state(state)],
+        },
+        _ => vec![other_state(state)],
+    }
+}
+
+fn other_state(state: NodeId) -> Entry {
+    Entry::new(Step::new(StepKind::Attribute, "__state__"), state)
+}
+
+/// The pairs of a mapping object: those of its constructor, then those set on it.
+fn mapping_pairs<'a>(graph: &'a Graph, object: &'a Object) -> impl Iterator<Item = (NodeId, NodeId)> + 'a {
+    let args = graph.tuple(object.args).unwrap_or_default();
+    let given = args.iter().flat_map(|&arg| match graph.node(arg) {
+        Node::Dict(pairs) => pairs.clone(),
+        Node::List(items) => items.iter().filter_map(|&item| graph.sequence(item)).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect(),
+        _ => Vec::new(),
+    });
+    given.chain(object.items.iter().copied())
+}
+
+/// The pairs of a dict node or of a mapping object.
+fn pairs_of(graph: &Graph, node: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
+    let pairs: Vec<_> = match graph.node(node) {
+        Node::Dict(pairs) => pairs.clone(),
+        Node::Object(object) => mapping_pairs(graph, object).collect(),
+        _ => return None,
+    };
+    Some(unique_pairs(graph, pairs).0)
+}
+
+/// An object that is an `nn.Module`, whatever its class: its state has the three dicts of one.
+struct Module {
+    parameters: NodeId,
+    buffers: NodeId,
+    modules: NodeId,
+    /// The whole state, in its order.
+    attributes: Vec<(NodeId, NodeId)>,
+}
+
+impl Module {
+    fn of(graph: &Graph, object: &Object) -> Option<Module> {
+        let state = *object.states.last()?;
+        let dict = match graph.tuple(state) {
+            Some([dict, _slots]) => *dict,
+            _ => state,
+        };
+        let Node::Dict(pairs) = graph.node(dict) else { return None };
+        let attributes = unique_pairs(graph, pairs.iter().copied()).0;
+        let find = |name: &str| attributes.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
+        let (parameters, buffers, modules) = (find("_parameters")?, find("_buffers")?, find("_modules")?);
+        [parameters, buffers, modules].iter().all(|&part| pairs_of(graph, part).is_some()).then_some(Module { parameters, buffers, modules, attributes })
+    }
+
+    /// In the order of `state_dict()`: parameters, persistent buffers, submodules; then, aside, everything else.
+    fn entries(&self, graph: &Graph) -> Vec<Entry> {
+        let part = |node: NodeId| pairs_of(graph, node).unwrap_or_default();
+        let entry = |(key, node): (NodeId, NodeId)| Entry::new(Step { kind: StepKind::Module, ..Step::key(graph, key) }, node);
+        let transient = self.attributes.iter().find(|(key, _)| graph.str(*key) == Some("_non_persistent_buffers_set"));
+        let transient: Vec<&str> = transient.map(|(_, set)| set_items(graph, *set)).unwrap_or_default().into_iter().filter_map(|item| graph.str(item)).collect();
+        let buffers = part(self.buffers).into_iter().map(|(key, node)| {
+            let aside = graph.str(key).filter(|name| transient.contains(name)).map(|_| NON_PERSISTENT);
+            Entry { aside, ..entry((key, node)) }
+        });
+        let others = self.attributes.iter().filter(|(_, node)| ![self.parameters, self.buffers, self.modules].contains(node));
+        let others = others.map(|&(key, node)| {
+            let step = Step { kind: StepKind::Attribute, ..Step::key(graph, key) };
+            Entry { step, node, aside: Some(NOT_IN_STATE_DICT) }
+        });
+        let parameters = part(self.parameters).into_iter().map(entry);
+        parameters.chain(buffers).chain(part(self.modules).into_iter().map(entry)).chain(others).collect()
+    }
+}
+
+fn set_items(graph: &Graph, set: NodeId) -> Vec<NodeId> {
+    match graph.node(set) {
+        Node::Set(items) | Node::FrozenSet(items) | Node::List(items) => items.clone(),
+        Node::Object(object) => {
+            let args = graph.tuple(object.args).unwrap_or_default();
+            let given = args.first().and_then(|&arg| graph.sequence(arg)).unwrap_or_default();
+            given.iter().chain(&object.appended).copied().collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,56 @@
+//! A file that is one pickle and nothing else, as `pickle.dump` writes it. Array bytes stand inside the stream.
+
+use crate::container::{Document, Kind};
+use crate::error::{Code, Error, Result};
+use crate::limits::{Limits, ReadOptions};
+use crate::pickle::{self, Decoder, Op};
+use crate::place::Place;
+use crate::rules::Finding;
+use crate::source::Region;
+
+/// Opcodes that must decode before a file without a `PROTO` opcode passes for a pickle.
+const PROBE_OPCODES: usize = 8;
+
+/// `PROTO` with a known version; or, for protocols 0 and 1 which have no magic, a first few opcodes that decode.
+pub(super) fn sniff(head: &[u8]) -> bool {
+    if let [0x80, version, ..] = head {
+        return *version <= 5;
+    }
+    let limits = Limits::default();
+    let mut decoder = Decoder::new(head, &Place::start_of(""), &limits);
+    for _ in 0..PROBE_OPCODES {
+        match decoder.next_op() {
+            Ok((_, Op::Stop)) => return true,
+            Ok(_) => {}
+            // The head may end within an argument of an honest, longer file.
+            Err(e) => return e.code() == Code::Truncated && decoder.position() > 8,
+        }
+    }
+    true
+}
+
+pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Result<Document> {
+    let stream = region.bytes()?;
+    let graph = pickle::run(stream.clone(), start, &options.limits)?;
+    let mut findings = Vec::new();
+    let rest = stream.slice(graph.end() as usize..);
+    if !rest.is_empty() {
+        let place = start.advanced(graph.end());
+        if pickle::run(rest.clone(), &place, &options.limits).is_ok() {
+            return Err(Error::new(Code::PickleMultiple, format!("a second pickle follows the first, {} bytes in all", rest.len()))
+                .at(&place)
+                .help("python's pickle.load reads only the first one; split the file so that nothing is lost"));
+        }
+        findings.push(Finding::note("trailing-data", place, format!("{} bytes follow the end of the pickle; Python ignores them", rest.len())));
+    }
+    let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
+    Ok(Document { kind: Kind::BarePickle, facts, graph, stream: region.clone(), storages: Default::default(), members: Vec::new(), findings })
+}
+
+/// The protocol that a stream announces; 0 and 1 do not.
+pub(super) fn protocol(stream: &[u8]) -> u8 {
+    match stream {
+        [0x80, version, ..] => *version,
+        _ => 0,
+    }
+}

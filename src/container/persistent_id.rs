@@ -1,0 +1,74 @@
+//! torch's persistent ids: how a pickle refers to bytes that are kept outside it.
+//!
+//! zip: `('storage', StorageType, key, location, numel)`; legacy adds `view_metadata`, which is `None` or
+//! `(view_key, offset, view_size)` in elements. Defined by `torch/serialization.py` (`persistent_id`).
+
+use crate::error::{self, Result};
+use crate::globals::{self, StorageClass};
+use crate::pickle::{Graph, Node, NodeId};
+
+/// A storage as a persistent id names it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StorageRef {
+    pub class: StorageClass,
+    pub key: String,
+    /// The device it was on: `cpu`, `cuda:0`, `meta` ...
+    pub location: String,
+    /// Elements of the whole storage.
+    pub n_elements: u64,
+    /// First element and number of elements, when only a part of the storage is meant.
+    pub view: Option<(u64, u64)>,
+}
+
+impl StorageRef {
+    /// Bytes of the whole storage.
+    pub fn n_bytes(&self) -> u128 {
+        u128::from(self.n_elements) * u128::from(self.class.item_bytes)
+    }
+
+    /// Reads the persistent id at `pid`. `Ok(None)` for `('module', ...)` ids, which wrap a class reference.
+    ///
+    /// # Errors
+    /// `tensor-invalid` when the id has another form.
+    pub fn read(graph: &Graph, pid: NodeId) -> Result<Option<StorageRef>> {
+        let place = graph.place(pid);
+        let bad = |what: &str| error::tensor_invalid(&place, format!("a persistent id {what}"));
+        let items = graph.tuple(pid).ok_or_else(|| bad("is not a tuple"))?;
+        let tag = items.first().and_then(|&tag| text(graph, tag)).ok_or_else(|| bad("does not start with a word"))?;
+        match (tag.as_str(), items) {
+            ("module", _) => Ok(None),
+            ("storage", [_, class, key, location, n_elements, rest @ ..]) if rest.len() <= 1 => {
+                let global = graph.global(*class).ok_or_else(|| bad("names no storage class"))?;
+                let class = globals::storage_class(&global.module, &global.name)
+                    .ok_or_else(|| bad(&format!("names {}, which is no storage class", crate::text::quoted(&global.path(), 100))))?;
+                let count = |id: NodeId, what: &str| -> Result<u64> {
+                    graph.int(id).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad(&format!("has no valid {what}")))
+                };
+                let view = match rest.first() {
+                    None => None,
+                    Some(&view) if graph.node(view) == &Node::None => None,
+                    Some(&view) => match graph.tuple(view) {
+                        Some(&[_, offset, size]) => Some((count(offset, "view offset")?, count(size, "view size")?)),
+                        _ => return Err(bad("has view metadata of another form than (key, offset, size)")),
+                    },
+                };
+                Ok(Some(StorageRef {
+                    class,
+                    key: text(graph, *key).ok_or_else(|| bad("has no key"))?,
+                    location: text(graph, *location).unwrap_or_default(),
+                    n_elements: count(*n_elements, "number of elements")?,
+                    view,
+                }))
+            }
+            _ => Err(bad(&format!("is neither a storage nor a module: {} with {} items", crate::text::quoted(&tag, 40), items.len()))),
+        }
+    }
+}
+
+/// Text, a Python 2 string, or bytes, as torch's `maybe_decode_ascii` accepts them.
+fn text(graph: &Graph, id: NodeId) -> Option<String> {
+    match graph.node(id) {
+        Node::Bytes(blob) => std::str::from_utf8(graph.blob(*blob)).ok().map(str::to_owned),
+        _ => graph.str(id).map(str::to_owned),
+    }
+}

@@ -1,0 +1,145 @@
+//! `torch.save` before 1.6, and since then with `_use_new_zipfile_serialization=False`.
+//!
+//! Five pickles (a magic number, the protocol 1001, facts of the machine, the object, the sorted storage keys), then
+//! for each key a 64-bit count of elements and the bytes. The size of an element is that of the first persistent id
+//! with the key. Defined by `_legacy_save` and `_legacy_load` in `torch/serialization.py`; the bytes are little-endian
+//! on every host (`torch/csrc/serialization.cpp`).
+
+use std::collections::HashMap;
+
+use crate::container::bare_pickle::protocol;
+use crate::container::{Document, Kind, StorageRef};
+use crate::error::{self, Result};
+use crate::limits::ReadOptions;
+use crate::pickle::{self, Graph, Node, NodeId};
+use crate::place::Place;
+use crate::rules::Finding;
+use crate::source::Region;
+use crate::storage::{Content, Storage};
+
+/// 0x1950a86a20f9469cfc6c, little-endian, as `LONG1` holds it.
+const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The same as protocols 0 and 1 write it.
+const MAGIC_TEXT: &[u8] = b"119547037146038801333356";
+const PROTOCOL_VERSION: i64 = 1001;
+
+pub(super) fn sniff(head: &[u8]) -> bool {
+    let head = &head[..head.len().min(64)];
+    head.windows(MAGIC.len()).any(|w| w == MAGIC) || head.strip_prefix(b"L").is_some_and(|h| h.starts_with(MAGIC_TEXT))
+}
+
+pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Result<Document> {
+    let bytes = region.bytes()?;
+    let mut at = 0u64;
+    let mut next = |what: &str| -> Result<Graph> {
+        let place = start.advanced(at);
+        if at == bytes.len() as u64 {
+            return Err(error::truncated(&place, what, 1, 0));
+        }
+        let graph = pickle::run(bytes.slice(at as usize..), &place, &options.limits)?;
+        at += graph.end();
+        Ok(graph)
+    };
+    let magic = next("the magic number")?;
+    let is_magic = match magic.node(magic.root()) {
+        Node::Long(blob) => magic.blob(*blob) == MAGIC,
+        Node::LongText(blob) => magic.blob(*blob) == MAGIC_TEXT,
+        _ => false,
+    };
+    if !is_magic {
+        return Err(error::legacy(magic.start(), "the first pickle is not torch's magic number"));
+    }
+    let version = next("the protocol version")?;
+    if version.int(version.root()) != Some(PROTOCOL_VERSION) {
+        return Err(error::legacy(version.start(), format!("the second pickle is not torch's protocol version {PROTOCOL_VERSION}")));
+    }
+    let system = next("the system facts")?;
+    let graph = next("the object")?;
+    let stream = region.slice(graph.start().offset - start.offset, graph.end()).unwrap_or_else(|| region.clone());
+    let keys = next("the storage keys")?;
+
+    let mut findings = Vec::new();
+    let mut facts = vec![("pickle_protocol", protocol(&bytes).to_string())];
+    match little_endian(&system) {
+        Some(true) => facts.push(("byteorder", "little".to_owned())),
+        Some(false) => {
+            facts.push(("byteorder", "big".to_owned()));
+            let message = "the file says it comes from a big-endian machine; torch writes legacy storages little-endian on every machine";
+            findings.push(Finding::note("byteorder", system.start().clone(), message));
+        }
+        None => {}
+    }
+    let (storages, end) = storages(region, start, at, &graph, &keys)?;
+    if end < region.len() {
+        let message = format!("{} bytes follow the last storage; torch ignores them", region.len() - end);
+        findings.push(Finding::note("trailing-data", start.advanced(end), message));
+    }
+    Ok(Document { kind: Kind::TorchLegacy, facts, graph, stream, storages, members: Vec::new(), findings })
+}
+
+fn little_endian(system: &Graph) -> Option<bool> {
+    let Node::Dict(pairs) = system.node(system.root()) else { return None };
+    pairs.iter().rev().find(|(key, _)| system.str(*key) == Some("little_endian")).and_then(|(_, value)| match system.node(*value) {
+        Node::Bool(little) => Some(*little),
+        _ => None,
+    })
+}
+
+/// The storages of the tail, which starts at `at`, and the offset after the last one.
+fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &Graph) -> Result<(HashMap<String, Storage>, u64)> {
+    let mut declared: HashMap<String, StorageRef> = HashMap::new();
+    for id in graph.ids() {
+        if let Node::Persistent(pid) = graph.node(id)
+            && let Some(storage) = StorageRef::read(graph, *pid)?
+        {
+            match declared.get(&storage.key) {
+                Some(first) if first.n_bytes() != storage.n_bytes() => {
+                    let message = format!("storage {} is declared with {} and with {} bytes", crate::text::quoted(&storage.key, 80), first.n_bytes(), storage.n_bytes());
+                    return Err(error::legacy(&graph.place(id), message));
+                }
+                Some(_) => {}
+                None => {
+                    declared.insert(storage.key.clone(), storage);
+                }
+            }
+        }
+    }
+    let key_ids: &[NodeId] = keys.sequence(keys.root()).ok_or_else(|| error::legacy(keys.start(), "the storage keys are not a list"))?;
+    let mut storages = HashMap::new();
+    for &id in key_ids {
+        let bad = |what: &str| error::legacy(&keys.place(id), what);
+        let key = match keys.node(id) {
+            Node::Bytes(blob) => std::str::from_utf8(keys.blob(*blob)).ok(),
+            _ => keys.str(id),
+        };
+        let key = key.ok_or_else(|| bad("a storage key is not text"))?;
+        let shown = crate::text::quoted(key, 80);
+        let Some(storage) = declared.get(key) else {
+            return Err(bad(&format!("storage {shown} is in the file and no tensor declares it")));
+        };
+        let place = start.advanced(at);
+        let header = region.slice(at, 8).ok_or_else(|| error::truncated(&place, "the size of a storage", 8, region.len() - at))?;
+        let mut count = [0; 8];
+        header.read_at(0, &mut count)?;
+        let count = u64::from_le_bytes(count);
+        if count != storage.n_elements {
+            return Err(error::storage_size(&place, key, count.saturating_mul(storage.class.item_bytes.into()), storage.n_bytes()));
+        }
+        at += 8;
+        let left = region.len() - at;
+        let len = u64::try_from(storage.n_bytes()).unwrap_or(u64::MAX);
+        let content = region.slice(at, len).ok_or_else(|| error::truncated(&start.advanced(at), &format!("storage {shown}"), len, left))?;
+        let place = start.advanced(at);
+        at += len;
+        let storage = Storage { key: key.to_owned(), len, content: Content::Plain(content), place, big_endian: false };
+        if storages.insert(key.to_owned(), storage).is_some() {
+            return Err(bad(&format!("storage {shown} is in the file twice")));
+        }
+    }
+    let missing = declared.values().filter(|s| !storages.contains_key(&s.key) && s.location != "meta").map(|s| s.key.as_str()).min();
+    if let Some(key) = missing {
+        return Err(error::legacy(&start.advanced(at), format!("storage {} is declared and its bytes are not in the file", crate::text::quoted(key, 80)))
+            .help("the file is damaged or was edited; torch would fill this storage with arbitrary memory"));
+    }
+    Ok((storages, at))
+}

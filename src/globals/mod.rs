@@ -1,0 +1,73 @@
+//! The table of meanings: what a global named `module.name` means to us. One row serves `convert`, which builds with
+//! it, and the rules, which judge by it. What has no row is unrecognized: kept inert, walked for tensors, reported.
+
+mod numpy;
+mod python;
+mod reader;
+mod torch;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use crate::error::Result;
+use crate::tensor::Dtype;
+
+pub use reader::{Absence, Reader, TensorId, Value};
+pub(crate) use reader::Call;
+
+/// What a global means.
+#[derive(Clone, Copy)]
+pub(crate) enum Meaning {
+    /// Calling it makes a tensor or array; the function says which.
+    Rebuild(Rebuild),
+    /// Calling it makes a tensor that this version does not lower; the words say what kind.
+    Unsupported(&'static str),
+    /// Calling it makes a mapping of keys to values: `OrderedDict`, `defaultdict`, `Counter`.
+    Mapping,
+    /// Calling it makes a sequence of values: `set`, `deque`.
+    Sequence,
+    /// A value, function or class that has no effect here and holds no tensor data.
+    Harmless,
+    /// Calling it runs code, touches files or reaches the network; the words say how.
+    Dangerous(&'static str),
+}
+
+/// Builds the value of a call from its arguments and states.
+pub(crate) type Rebuild = fn(&mut Reader<'_>, &Call) -> Result<Value>;
+
+/// A row of a table: module, name, meaning. A name of `*` stands for the whole module.
+pub(crate) type Row = (&'static str, &'static str, Meaning);
+
+/// A storage class of torch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StorageClass {
+    /// The dtype of its elements; `None` for quantized ones, which only a quantized tensor can interpret.
+    pub dtype: Option<Dtype>,
+    pub item_bytes: u8,
+}
+
+pub(crate) use torch::storage_class;
+
+/// What `module.name` means, whatever the Python or library version that spelled it.
+pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
+    static TABLE: OnceLock<HashMap<(&str, &str), Meaning>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        let rows = [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten();
+        rows.map(|&(module, name, meaning)| ((module, name), meaning)).collect()
+    });
+    let module = canonical_module(module);
+    table.get(&(module, name)).or_else(|| table.get(&(module, "*"))).copied()
+}
+
+/// The module under its present name.
+fn canonical_module(module: &str) -> &str {
+    match module {
+        "__builtin__" => "builtins",
+        "copy_reg" => "copyreg",
+        "numpy._core.multiarray" => "numpy.core.multiarray",
+        "numpy._core.numeric" => "numpy.core.numeric",
+        "numpy.core._internal" => "numpy.core.multiarray",
+        "torch.tensor" => "torch._tensor",
+        other => other,
+    }
+}

@@ -1,0 +1,27 @@
+//! Python's own containers and values, and the classes of other packages that checkpoints carry as plain data.
+
+use crate::globals::{Meaning, Row};
+
+use Meaning::{Harmless, Mapping, Sequence};
+
+pub(super) const ROWS: &[Row] = &[
+    ("collections", "OrderedDict", Mapping),
+    ("collections", "defaultdict", Mapping),
+    ("collections", "Counter", Mapping),
+    ("builtins", "dict", Mapping),
+    ("builtins", "set", Sequence),
+    ("builtins", "frozenset", Sequence),
+    ("builtins", "list", Sequence),
+    ("builtins", "tuple", Sequence),
+    ("collections", "deque", Sequence),
+    ("builtins", "complex", Harmless),
+    ("builtins", "slice", Harmless),
+    ("builtins", "range", Harmless),
+    ("builtins", "object", Harmless),
+    ("copyreg", "_reconstructor", Harmless),
+    ("datetime", "*", Harmless),
+    ("pathlib", "*", Harmless),
+    ("argparse", "Namespace", Harmless),
+    ("types", "SimpleNamespace", Harmless),
+    ("typing", "Any", Harmless),
+];

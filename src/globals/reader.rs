@@ -1,0 +1,393 @@
+//! Reads nodes as values: evaluates the calls that the table knows, once each, and leaves the rest inert.
+
+use std::collections::HashMap;
+
+use crate::container::{self, Document, StorageRef};
+use crate::error::{self, Code, Error, Result};
+use crate::globals::{Meaning, meaning};
+use crate::limits::ReadOptions;
+use crate::pickle::{Blob, Graph, Node, NodeId, Object};
+use crate::place::Place;
+use crate::source::Region;
+use crate::storage::{self, Content, Storage, StorageId};
+use crate::tensor::layout::{Declared, View};
+use crate::tensor::{Dtype, Tensor, Transform};
+
+/// An index into the tensors of one [`Reader`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorId(pub(crate) u32);
+
+impl TensorId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a node is to us.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// One tensor.
+    Tensor(TensorId),
+    /// A tensor that is more than one buffer: parts by the suffix of their name, the main one first with none.
+    Parts(Vec<(&'static str, TensorId)>),
+    /// Something that would be a tensor and has no data that could be written.
+    Absent(Absence),
+    /// A tensor that is understood and not supported: an error if it is asked for.
+    Unsupported(Error),
+    /// A numpy array of Python objects, whose items may hold tensors.
+    ObjectArray { items: NodeId },
+    /// A part of a storage.
+    Storage(StorageView),
+    /// A numpy dtype.
+    NumpyDtype(NumpyDtype),
+    /// Bytes: where they are, and how many.
+    Bytes(Content, u64),
+    /// Anything else.
+    Inert,
+}
+
+/// Why something that looks like a tensor has no data, with what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Absence {
+    pub reason: String,
+    pub dtype: Option<String>,
+    pub shape: Option<Vec<i64>>,
+}
+
+/// Part of a storage, with the element type that the reference to it gives.
+#[derive(Debug, Clone, Copy)]
+pub struct StorageView {
+    pub id: StorageId,
+    /// Bytes from the start of the storage.
+    pub base: u64,
+    pub len: u64,
+    /// `None` for quantized storages.
+    pub dtype: Option<Dtype>,
+}
+
+/// A numpy dtype as far as it matters here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NumpyDtype {
+    /// One that safetensors can carry.
+    Plain { dtype: Dtype, big_endian: bool },
+    /// Python objects.
+    Object,
+    /// One without a twin, in words.
+    NoTwin(String),
+}
+
+/// A call: which node, what is called, with what.
+pub(crate) struct Call {
+    pub id: NodeId,
+    /// The path of the callable, for messages.
+    pub name: String,
+    pub args: Vec<NodeId>,
+    /// The states given to the result by `BUILD`.
+    pub states: Vec<NodeId>,
+}
+
+/// How deep rebuilds may be nested in one another's arguments. Real ones go three deep.
+const MAX_REBUILD_DEPTH: usize = 32;
+
+/// Reads the values of one document.
+pub struct Reader<'a> {
+    document: &'a Document,
+    options: &'a ReadOptions,
+    /// Nested torch files that this document is inside of.
+    nesting: u64,
+    depth: usize,
+    storages: Vec<Storage>,
+    tensors: Vec<Tensor>,
+    storage_ids: HashMap<String, StorageId>,
+    values: HashMap<NodeId, Value>,
+    /// Storages that belong to a node itself: array bytes, nested torch files.
+    node_storages: HashMap<NodeId, StorageId>,
+    /// Tensors that were given attributes of their own.
+    attributes: HashMap<NodeId, Vec<NodeId>>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of `document`.
+    pub fn new(document: &'a Document, options: &'a ReadOptions) -> Self {
+        Reader {
+            document,
+            options,
+            nesting: 0,
+            depth: 0,
+            storages: Vec::new(),
+            tensors: Vec::new(),
+            storage_ids: HashMap::new(),
+            values: HashMap::new(),
+            node_storages: HashMap::new(),
+            attributes: HashMap::new(),
+        }
+    }
+
+    /// The graph that is read.
+    pub fn graph(&self) -> &'a Graph {
+        &self.document.graph
+    }
+
+    /// Every storage that was referred to, and every tensor that was made, in order of discovery.
+    pub fn into_parts(self) -> (Vec<Storage>, Vec<Tensor>, HashMap<NodeId, Vec<NodeId>>) {
+        (self.storages, self.tensors, self.attributes)
+    }
+
+    /// What a node is. Evaluated once; later calls give the same tensor.
+    ///
+    /// # Errors
+    /// A known rebuild with arguments that no library writes, a view outside its storage, a missing storage.
+    pub fn value(&mut self, id: NodeId) -> Result<Value> {
+        if let Some(value) = self.values.get(&id) {
+            return Ok(value.clone());
+        }
+        let value = match self.graph().node(id) {
+            Node::Persistent(pid) => self.persistent(id, *pid)?,
+            Node::Bytes(blob) | Node::ByteArray(blob) | Node::Str(blob) => {
+                return Ok(Value::Bytes(Content::Plain(self.blob_region(*blob)), blob.len()));
+            }
+            Node::Object(object) => self.nested(id, |reader| reader.object(id, object))?,
+            _ => return Ok(Value::Inert),
+        };
+        self.values.insert(id, value.clone());
+        Ok(value)
+    }
+
+    /// Arguments of a rebuild may be rebuilds; a file cannot make that recursion deep.
+    fn nested<T>(&mut self, id: NodeId, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth == MAX_REBUILD_DEPTH {
+            let message = format!("tensor rebuilds are nested more than {MAX_REBUILD_DEPTH} deep");
+            return Err(error::tensor_invalid(&self.place(id), message));
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn object(&mut self, id: NodeId, object: &Object) -> Result<Value> {
+        let Some(global) = self.graph().global(object.callable) else { return Ok(Value::Inert) };
+        let call = |args: &[NodeId]| Call { id, name: global.path(), args: args.to_vec(), states: object.states.clone() };
+        match (meaning(&global.module, &global.name), self.graph().tuple(object.args)) {
+            (Some(Meaning::Rebuild(rebuild)), Some(args)) => rebuild(self, &call(args)),
+            (Some(Meaning::Rebuild(_)), None) => Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path()))),
+            (Some(Meaning::Unsupported(what)), _) => Ok(Value::Unsupported(self.unsupported(id, what))),
+            _ => Ok(Value::Inert),
+        }
+    }
+
+    /// Evaluates `function(*args)`, where `function` is itself an argument of the call at `at`.
+    pub(crate) fn apply(&mut self, at: &Call, function: NodeId, args: NodeId) -> Result<Value> {
+        let graph = self.graph();
+        let place = self.place(at.id);
+        let global = graph.global(function).ok_or_else(|| error::opaque(&place, format!("{} rebuilds with something that is no function", at.name)))?;
+        let args = graph.tuple(args).ok_or_else(|| error::opaque(&place, format!("{} has arguments that are not a tuple", at.name)))?;
+        let call = Call { id: at.id, name: global.path(), args: args.to_vec(), states: Vec::new() };
+        match meaning(&global.module, &global.name) {
+            Some(Meaning::Rebuild(rebuild)) => self.nested(at.id, |reader| rebuild(reader, &call)),
+            Some(Meaning::Unsupported(what)) => Ok(Value::Unsupported(self.unsupported(at.id, what))),
+            _ => {
+                let message = format!("a tensor would be rebuilt by {}, which is not a known rebuild", crate::text::quoted(&global.path(), 100));
+                Ok(Value::Unsupported(error::opaque(&place, message)))
+            }
+        }
+    }
+
+    // ---- for rebuilds ----
+
+    pub(crate) fn place(&self, id: NodeId) -> Place {
+        self.graph().place(id)
+    }
+
+    pub(crate) fn unsupported(&self, id: NodeId, what: &str) -> Error {
+        error::tensor_unsupported(&self.place(id), format!("{what} cannot be converted by this version"))
+            .help("leave it out with --exclude NAME to convert the rest")
+    }
+
+    /// The error for a known rebuild whose arguments are not what its library writes.
+    pub(crate) fn bad_call(&self, call: &Call, what: &str) -> Error {
+        error::tensor_invalid(&self.place(call.id), format!("{} {what}", call.name))
+    }
+
+    /// Integers of a tuple, a list or a `torch.Size`.
+    pub(crate) fn dims(&self, call: &Call, id: NodeId) -> Result<Vec<i64>> {
+        let graph = self.graph();
+        let items = match graph.object(id) {
+            Some(size) if graph.global(size.callable).is_some_and(|g| g.path() == "torch.Size") => {
+                graph.tuple(size.args).and_then(|args| args.first()).and_then(|&arg| graph.sequence(arg))
+            }
+            _ => graph.sequence(id),
+        };
+        let items = items.ok_or_else(|| self.bad_call(call, "has a shape or strides that are no tuple"))?;
+        items.iter().map(|&item| graph.int(item).ok_or_else(|| self.bad_call(call, "has a size or stride that is no integer"))).collect()
+    }
+
+    pub(crate) fn int(&self, call: &Call, id: NodeId, what: &str) -> Result<i64> {
+        self.graph().int(id).ok_or_else(|| self.bad_call(call, &format!("has no integer as {what}")))
+    }
+
+    pub(crate) fn set_attributes(&mut self, id: NodeId, state: NodeId) {
+        self.attributes.entry(id).or_default().push(state);
+    }
+
+    /// Makes a tensor of a declared view of a storage.
+    pub(crate) fn tensor(&mut self, call: &Call, storage: &StorageView, dtype: Dtype, declared: &Declared<'_>, transform: Transform) -> Result<Value> {
+        let tensor = self.checked_tensor(call, storage, dtype, declared, transform)?;
+        Ok(match tensor {
+            Ok(tensor) => Value::Tensor(self.add(tensor)?),
+            Err(absence) => Value::Absent(absence),
+        })
+    }
+
+    pub(crate) fn checked_tensor(
+        &mut self,
+        call: &Call,
+        storage: &StorageView,
+        dtype: Dtype,
+        declared: &Declared<'_>,
+        transform: Transform,
+    ) -> Result<Result<Tensor, Absence>> {
+        let place = self.place(call.id);
+        let stored = &self.storages[storage.id.index()];
+        if matches!(stored.content, Content::Meta) {
+            return Ok(Err(Absence {
+                reason: "it is a meta tensor: the file holds no data for it".to_owned(),
+                dtype: Some(dtype.name().to_owned()),
+                shape: Some(declared.shape.to_vec()),
+            }));
+        }
+        let view = View::new(declared, dtype.item_bytes(), storage.len, &place)?.based_at(storage.base);
+        let swap = stored.big_endian && dtype.item_bytes() > dtype.parts();
+        if transform.neg && !dtype.negates_by_sign_bit() {
+            return Err(error::tensor_unsupported(&place, format!("a lazily negated {} tensor", dtype.name())));
+        }
+        let transform = Transform { swap, ..transform };
+        Ok(Ok(Tensor { dtype, storage: storage.id, view, transform, place, lowered_from: None }))
+    }
+
+    pub(crate) fn add(&mut self, tensor: Tensor) -> Result<TensorId> {
+        self.options.limits.tensors(self.tensors.len() as u64 + 1)?;
+        self.tensors.push(tensor);
+        Ok(TensorId(self.tensors.len() as u32 - 1)) // limited above
+    }
+
+    pub(crate) fn tensor_mut(&mut self, id: TensorId) -> &mut Tensor {
+        &mut self.tensors[id.index()]
+    }
+
+    pub(crate) fn tensor_ref(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+
+    /// A storage of its own for the bytes of an array, made once for each node that holds them.
+    pub(crate) fn own_storage(&mut self, node: NodeId, content: Content, len: u64, big_endian: bool) -> StorageView {
+        let id = match self.node_storages.get(&node) {
+            Some(&id) if self.storages[id.index()].big_endian == big_endian => id,
+            _ => {
+                let place = self.place(node);
+                let id = self.push_storage(Storage { key: place.to_string(), len, content, place, big_endian });
+                self.node_storages.insert(node, id);
+                id
+            }
+        };
+        StorageView { id, base: 0, len, dtype: None }
+    }
+
+    fn push_storage(&mut self, storage: Storage) -> StorageId {
+        self.storages.push(storage);
+        StorageId(self.storages.len() as u32 - 1) // at most one per node
+    }
+
+    /// The bytes of a blob; those that stand in the stream are read from the file by position when they are written.
+    pub(crate) fn blob_region(&self, blob: Blob) -> Region {
+        let in_stream = blob.stream_offset().and_then(|at| self.document.stream.slice(at, blob.len()));
+        in_stream.unwrap_or_else(|| Region::memory(self.graph().blob_shared(blob)))
+    }
+
+    /// Text, or bytes that are ASCII.
+    pub(crate) fn ascii(&self, id: NodeId) -> Option<String> {
+        let graph = self.graph();
+        match graph.node(id) {
+            Node::Bytes(blob) => std::str::from_utf8(graph.blob(*blob)).ok().filter(|text| text.is_ascii()).map(str::to_owned),
+            _ => graph.str(id).map(str::to_owned),
+        }
+    }
+
+    // ---- storages ----
+
+    fn persistent(&mut self, id: NodeId, pid: NodeId) -> Result<Value> {
+        let Some(reference) = StorageRef::read(self.graph(), pid)? else { return Ok(Value::Inert) };
+        let storage_id = match self.storage_ids.get(&reference.key) {
+            Some(&known) => known,
+            None => {
+                let storage = self.stored(id, &reference)?;
+                let new = self.push_storage(storage);
+                self.storage_ids.insert(reference.key.clone(), new);
+                new
+            }
+        };
+        let storage = &self.storages[storage_id.index()];
+        let meta = matches!(storage.content, Content::Meta);
+        if !meta && u128::from(storage.len) != reference.n_bytes() {
+            return Err(error::storage_size(&self.place(id), &reference.key, storage.len, reference.n_bytes()));
+        }
+        let item = u64::from(reference.class.item_bytes);
+        let (base, len) = match reference.view {
+            None => (0, storage.len),
+            Some((first, n)) => {
+                let (from, len) = (u128::from(first) * u128::from(item), u128::from(n) * u128::from(item));
+                if from + len > u128::from(storage.len) {
+                    let view = format!("a storage view of {n} elements from {first}");
+                    return Err(error::out_of_bounds(&self.place(id), &view, from + len, storage.len));
+                }
+                (first * item, n * item)
+            }
+        };
+        Ok(Value::Storage(StorageView { id: storage_id, base, len, dtype: reference.class.dtype }))
+    }
+
+    fn stored(&self, id: NodeId, reference: &StorageRef) -> Result<Storage> {
+        if let Some(storage) = self.document.storages.get(&reference.key) {
+            return Ok(storage.clone());
+        }
+        let place = self.place(id);
+        // torch writes no member for a storage on the meta device.
+        if reference.location == "meta" {
+            let len = u64::try_from(reference.n_bytes()).unwrap_or(u64::MAX);
+            return Ok(Storage { key: reference.key.clone(), len, content: Content::Meta, place, big_endian: false });
+        }
+        Err(error::missing_entry(&format!("data/{}", reference.key), "holds the data of a tensor").at(&place))
+    }
+
+    /// The storage of a whole torch file in the bytes of `node`, as `torch.storage._load_from_bytes` reads it.
+    pub(crate) fn nested_storage(&mut self, call: &Call, node: NodeId) -> Result<Value> {
+        let place = self.place(node);
+        self.options.limits.nesting(self.nesting + 1).map_err(|e| e.at(&place))?;
+        let Value::Bytes(content, _) = self.value(node)? else {
+            return Err(self.bad_call(call, "has an argument that is not bytes"));
+        };
+        let region = match content {
+            Content::Plain(region) => region,
+            Content::Latin1(text) => {
+                let mut bytes = Vec::new();
+                storage::decode_latin1(&text.bytes()?, &mut |chunk| {
+                    bytes.extend_from_slice(chunk);
+                    Ok(())
+                })
+                .map_err(|e| e.at(&place))?;
+                Region::memory(bytes.into())
+            }
+            Content::Deflated { .. } | Content::Meta => unreachable!("values of nodes are never archive members"),
+        };
+        let document = container::open(&region, &place.nested(), self.options)?;
+        let mut inner = Reader::new(&document, self.options);
+        inner.nesting = self.nesting + 1;
+        let Value::Storage(view) = inner.value(document.graph.root())? else {
+            return Err(Error::new(Code::TensorUnsupported, "a nested torch file holds something else than one storage").at(&place));
+        };
+        let storage = inner.storages.swap_remove(view.id.index());
+        let id = self.push_storage(storage);
+        Ok(Value::Storage(StorageView { id, ..view }))
+    }
+}
+

@@ -1,0 +1,332 @@
+//! torch: the functions that rebuild tensors, and the storage classes. Argument lists from `torch/_utils.py`,
+//! `torch/_tensor.py`, `torch/nn/parameter.py` and, before 1.0, `torch/tensor.py` and `torch/autograd/variable.py`.
+
+use ::bytes::Bytes;
+
+use crate::error::{self, Result};
+use crate::globals::reader::{Absence, Call, Reader, StorageView, Value};
+use crate::globals::{Meaning, Row, StorageClass};
+use crate::pickle::{Node, NodeId};
+use crate::source::Region;
+use crate::storage::Content;
+use crate::tensor::layout::Declared;
+use crate::tensor::{Dtype, Transform};
+
+use Meaning::{Harmless, Rebuild, Unsupported};
+
+pub(super) const ROWS: &[Row] = &[
+    ("torch._utils", "_rebuild_tensor", Rebuild(rebuild_tensor)),
+    ("torch._utils", "_rebuild_tensor_v2", Rebuild(rebuild_tensor_v2)),
+    ("torch._utils", "_rebuild_tensor_v3", Rebuild(rebuild_tensor_v3)),
+    ("torch._utils", "_rebuild_parameter", Rebuild(rebuild_parameter)),
+    ("torch._utils", "_rebuild_parameter_with_state", Rebuild(rebuild_parameter_with_state)),
+    ("torch._utils", "_rebuild_qtensor", Rebuild(rebuild_qtensor)),
+    ("torch._utils", "_rebuild_meta_tensor_no_storage", Rebuild(rebuild_meta)),
+    ("torch._utils", "_rebuild_xla_tensor", Rebuild(rebuild_from_array)),
+    ("torch._utils", "_rebuild_mlc_tensor", Rebuild(rebuild_from_array)),
+    ("torch._utils", "_rebuild_device_tensor_from_numpy", Rebuild(rebuild_from_array)),
+    ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor", Rebuild(rebuild_from_array)),
+    ("torch._utils", "_rebuild_sparse_tensor", Unsupported("a sparse tensor")),
+    ("torch._utils", "_rebuild_sparse_csr_tensor", Unsupported("a sparse CSR tensor")),
+    ("torch._utils", "_rebuild_nested_tensor", Unsupported("a nested tensor")),
+    ("torch._utils", "_rebuild_wrapper_subclass", Unsupported("a tensor subclass that wraps other tensors")),
+    ("torch.nested._internal.nested_tensor", "_rebuild_njt", Unsupported("a jagged nested tensor")),
+    ("torch._tensor", "_rebuild_from_type", Rebuild(rebuild_from_type)),
+    ("torch._tensor", "_rebuild_from_type_v2", Rebuild(rebuild_from_type)),
+    ("torch.storage", "_load_from_bytes", Rebuild(load_from_bytes)),
+    ("torch.nn.parameter", "Parameter", Rebuild(old_parameter)),
+    ("torch.nn.parameter", "UninitializedParameter", Rebuild(uninitialized)),
+    ("torch.nn.parameter", "UninitializedBuffer", Rebuild(uninitialized)),
+    ("torch.autograd.variable", "Variable", Rebuild(old_parameter)),
+    ("torch", "Tensor", Rebuild(old_tensor)),
+    ("torch", "DoubleTensor", Rebuild(old_tensor)),
+    ("torch", "FloatTensor", Rebuild(old_tensor)),
+    ("torch", "HalfTensor", Rebuild(old_tensor)),
+    ("torch", "LongTensor", Rebuild(old_tensor)),
+    ("torch", "IntTensor", Rebuild(old_tensor)),
+    ("torch", "ShortTensor", Rebuild(old_tensor)),
+    ("torch", "CharTensor", Rebuild(old_tensor)),
+    ("torch", "ByteTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "DoubleTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "FloatTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "HalfTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "LongTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "IntTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "ShortTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "CharTensor", Rebuild(old_tensor)),
+    ("torch.cuda", "ByteTensor", Rebuild(old_tensor)),
+    ("torch", "Size", Harmless),
+    ("torch", "device", Harmless),
+    ("torch.serialization", "_get_layout", Harmless),
+];
+
+/// Storage classes by the part of their name before `Storage`, with the dtype of their elements, or the element size
+/// of quantized ones.
+const STORAGE_CLASSES: &[(&str, Result<Dtype, u8>)] = &[
+    ("Double", Ok(Dtype::F64)),
+    ("Float", Ok(Dtype::F32)),
+    ("Half", Ok(Dtype::F16)),
+    ("BFloat16", Ok(Dtype::BF16)),
+    ("Long", Ok(Dtype::I64)),
+    ("Int", Ok(Dtype::I32)),
+    ("Short", Ok(Dtype::I16)),
+    ("Char", Ok(Dtype::I8)),
+    ("Byte", Ok(Dtype::U8)),
+    ("Bool", Ok(Dtype::BOOL)),
+    ("ComplexDouble", Ok(Dtype::C128)),
+    ("ComplexFloat", Ok(Dtype::C64)),
+    ("Untyped", Ok(Dtype::U8)),
+    ("_Untyped", Ok(Dtype::U8)),
+    ("QUInt8", Err(1)),
+    ("QInt8", Err(1)),
+    ("QInt32", Err(4)),
+    ("QUInt4x2", Err(1)),
+    ("QUInt2x4", Err(1)),
+];
+
+/// The storage class that a global names. Only `torch`, `torch.cuda` and `torch.storage` own storage classes.
+pub(crate) fn storage_class(module: &str, name: &str) -> Option<StorageClass> {
+    if !matches!(module, "torch" | "torch.cuda" | "torch.storage") {
+        return None;
+    }
+    let kind = name.strip_suffix("Storage")?;
+    let (_, element) = STORAGE_CLASSES.iter().find(|(known, _)| *known == kind)?;
+    Some(match element {
+        Ok(dtype) => StorageClass { dtype: Some(*dtype), item_bytes: dtype.item_bytes() },
+        Err(item_bytes) => StorageClass { dtype: None, item_bytes: *item_bytes },
+    })
+}
+
+/// `(storage, storage_offset, size, stride)`
+fn rebuild_tensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[storage, offset, size, stride] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    strided(reader, call, [storage, offset, size, stride], None, Transform::default())
+}
+
+/// `(storage, storage_offset, size, stride, requires_grad, backward_hooks[, metadata])`
+fn rebuild_tensor_v2(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[storage, offset, size, stride, _grad, _hooks, ref metadata @ ..] = call.args.as_slice() else {
+        return Err(wrong_arity(reader, call));
+    };
+    let transform = lazy_bits(reader, call, metadata)?;
+    strided(reader, call, [storage, offset, size, stride], None, transform)
+}
+
+/// `(untyped_storage, storage_offset, size, stride, requires_grad, backward_hooks, dtype[, metadata])`
+fn rebuild_tensor_v3(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[storage, offset, size, stride, _grad, _hooks, dtype, ref metadata @ ..] = call.args.as_slice() else {
+        return Err(wrong_arity(reader, call));
+    };
+    let transform = lazy_bits(reader, call, metadata)?;
+    match torch_dtype(reader, dtype) {
+        Some(dtype) => strided(reader, call, [storage, offset, size, stride], Some(dtype), transform),
+        None => {
+            let name = reader.graph().global(dtype).map_or_else(|| "no dtype".to_owned(), |global| global.path());
+            let what = format!("a tensor of dtype {}", crate::text::quoted(&name, 100));
+            Ok(Value::Unsupported(reader.unsupported(call.id, &what)))
+        }
+    }
+}
+
+/// `(data, requires_grad, backward_hooks)`
+fn rebuild_parameter(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[data, _, _] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    tensor_like(reader, call, data)
+}
+
+/// `(data, requires_grad, backward_hooks, state)`
+fn rebuild_parameter_with_state(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[data, _, _, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    reader.set_attributes(call.id, state);
+    tensor_like(reader, call, data)
+}
+
+/// `(func, type, args, state)`: the result of `func(*args)` as another class.
+fn rebuild_from_type(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[function, _class, args, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    reader.set_attributes(call.id, state);
+    reader.apply(call, function, args)
+}
+
+/// `(data_or_array, dtype, device, requires_grad)`
+fn rebuild_from_array(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[data, dtype, _device, _grad] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    let value = tensor_like(reader, call, data)?;
+    if let Value::Tensor(id) = value {
+        let stored = reader.tensor_ref(id).dtype;
+        match torch_dtype(reader, dtype) {
+            Some(wanted) if wanted == stored => {}
+            _ => {
+                let what = format!("a device tensor that torch would convert from {} to another dtype", stored.name());
+                return Ok(Value::Unsupported(reader.unsupported(call.id, &what)));
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// `(dtype, size, stride, requires_grad)`: a tensor on the meta device.
+fn rebuild_meta(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[dtype, size, _, _] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    let shape = reader.dims(call, size)?;
+    let dtype = torch_dtype(reader, dtype).map(|dtype| dtype.name().to_owned());
+    Ok(Value::Absent(Absence { reason: "it is a meta tensor: the file holds no data for it".to_owned(), dtype, shape: Some(shape) }))
+}
+
+/// A lazy module's parameter that was never given a shape.
+fn uninitialized(_: &mut Reader<'_>, _: &Call) -> Result<Value> {
+    Ok(Value::Absent(Absence { reason: "it is a parameter that was never initialized".to_owned(), dtype: None, shape: None }))
+}
+
+/// `(bytes)`: a whole torch file whose root is one storage.
+fn load_from_bytes(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let &[bytes] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    reader.nested_storage(call, bytes)
+}
+
+/// Before 0.4: `Parameter(data)` or `Variable(data)`, or without arguments and then the state `(data, creator, hooks,
+/// requires_grad, volatile)`.
+fn old_parameter(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let state = call.states.first().and_then(|&state| reader.graph().tuple(state));
+    let data = match (call.args.as_slice(), state) {
+        ([data, ..], _) => *data,
+        ([], Some(&[data, _, _, _, _])) => data,
+        _ => return Err(reader.bad_call(call, "has neither data nor a state that gives it")),
+    };
+    tensor_like(reader, call, data)
+}
+
+/// Before 0.4: `torch.FloatTensor()` and then the state `(storage, storage_offset, size, stride)`.
+fn old_tensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let state = call.states.first().and_then(|&state| reader.graph().tuple(state));
+    match (call.args.as_slice(), state) {
+        ([], Some(&[storage, offset, size, stride])) => strided(reader, call, [storage, offset, size, stride], None, Transform::default()),
+        _ => Err(reader.bad_call(call, "is made in another way than by torch before 0.4")),
+    }
+}
+
+/// Since 1.3 `(storage, offset, size, stride, quantizer, requires_grad, hooks)`; in 1.2 scale and zero point stood in
+/// the place of the quantizer. Lowered to the integers, the scale and the zero point.
+fn rebuild_qtensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let (view, scale, zero_point, scheme) = match *call.args.as_slice() {
+        [storage, offset, size, stride, quantizer, _, _] => {
+            let graph = reader.graph();
+            let params = graph.tuple(quantizer).unwrap_or_default();
+            let scheme = params.first().and_then(|&s| graph.global(s)).map(|global| global.name.clone()).unwrap_or_default();
+            match (scheme.as_str(), params) {
+                ("per_tensor_affine", &[_, scale, zero_point]) | ("per_channel_affine" | "per_channel_affine_float_qparams", &[_, scale, zero_point, _]) => {
+                    ([storage, offset, size, stride], scale, zero_point, scheme)
+                }
+                _ => return Err(reader.bad_call(call, "has an unknown quantizer")),
+            }
+        }
+        [storage, offset, size, stride, scale, zero_point, _, _] => ([storage, offset, size, stride], scale, zero_point, "per_tensor_affine".to_owned()),
+        _ => return Err(wrong_arity(reader, call)),
+    };
+    let Some((class, stored)) = quantized_class(reader, view[0]) else {
+        return Ok(Value::Unsupported(reader.unsupported(call.id, "a quantized tensor of this storage class")));
+    };
+    let Value::Tensor(integers) = strided(reader, call, view, Some(stored), Transform::default())? else {
+        return Ok(Value::Unsupported(reader.unsupported(call.id, "a quantized tensor without data")));
+    };
+    reader.tensor_mut(integers).lowered_from = Some(format!("quantized {class} {scheme}"));
+    let mut parts = vec![("", integers)];
+    for (suffix, node) in [(".scale", scale), (".zero_point", zero_point)] {
+        let part = match reader.value(node)? {
+            Value::Tensor(id) => id,
+            Value::Inert => number(reader, call, node)?,
+            _ => return Err(reader.bad_call(call, "has quantization parameters that are neither numbers nor tensors")),
+        };
+        parts.push((suffix, part));
+    }
+    Ok(Value::Parts(parts))
+}
+
+/// The name of a quantized storage's class, and the integer type of its elements.
+fn quantized_class(reader: &Reader<'_>, storage: NodeId) -> Option<(&'static str, Dtype)> {
+    let graph = reader.graph();
+    let Node::Persistent(pid) = graph.node(storage) else { return None };
+    let class = graph.global(*graph.tuple(*pid)?.get(1)?)?;
+    match class.name.as_str() {
+        "QUInt8Storage" => Some(("quint8", Dtype::U8)),
+        "QInt8Storage" => Some(("qint8", Dtype::I8)),
+        "QInt32Storage" => Some(("qint32", Dtype::I32)),
+        _ => None,
+    }
+}
+
+/// A number as a 0-d tensor: an integer as I64, a float as F64.
+fn number(reader: &mut Reader<'_>, call: &Call, node: NodeId) -> Result<crate::globals::TensorId> {
+    let (dtype, bytes) = match reader.graph().node(node) {
+        Node::Int(value) => (Dtype::I64, value.to_le_bytes()),
+        Node::Float(value) => (Dtype::F64, value.to_le_bytes()),
+        _ => return Err(reader.bad_call(call, "has quantization parameters that are neither numbers nor tensors")),
+    };
+    let content = Content::Plain(Region::memory(Bytes::copy_from_slice(&bytes)));
+    let view = reader.own_storage(node, content, bytes.len() as u64, false);
+    let declared = Declared { shape: &[], strides: &[], offset: 0 };
+    match reader.checked_tensor(call, &view, dtype, &declared, Transform::default())? {
+        Ok(tensor) => reader.add(tensor),
+        Err(_) => unreachable!("a storage in memory has data"),
+    }
+}
+
+// ---- shared by the rebuilds ----
+
+/// `[storage, offset, size, stride]`, with the dtype of the storage unless another is given.
+fn strided(reader: &mut Reader<'_>, call: &Call, args: [NodeId; 4], dtype: Option<Dtype>, transform: Transform) -> Result<Value> {
+    let [storage, offset, size, stride] = args;
+    let storage: StorageView = match reader.value(storage)? {
+        Value::Storage(view) => view,
+        _ => return Err(error::opaque(&reader.place(call.id), format!("{} takes its data from something that is no storage", call.name))),
+    };
+    let Some(dtype) = dtype.or(storage.dtype) else {
+        return Ok(Value::Unsupported(reader.unsupported(call.id, "a plain tensor over a quantized storage")));
+    };
+    let (shape, strides) = (reader.dims(call, size)?, reader.dims(call, stride)?);
+    let offset = reader.int(call, offset, "storage offset")?;
+    reader.tensor(call, &storage, dtype, &Declared { shape: &shape, strides: &strides, offset }, transform)
+}
+
+/// The value of an argument that must be a tensor of some kind.
+fn tensor_like(reader: &mut Reader<'_>, call: &Call, data: NodeId) -> Result<Value> {
+    match reader.value(data)? {
+        value @ (Value::Tensor(_) | Value::Parts(_) | Value::Absent(_) | Value::Unsupported(_)) => Ok(value),
+        _ => Err(error::opaque(&reader.place(call.id), format!("{} takes its data from something that is no tensor", call.name))),
+    }
+}
+
+/// The lazy conjugation and negation bits: `{'conj': True, 'neg': True}`.
+fn lazy_bits(reader: &Reader<'_>, call: &Call, metadata: &[NodeId]) -> Result<Transform> {
+    let graph = reader.graph();
+    let mut transform = Transform::default();
+    let pairs = match metadata {
+        [] => return Ok(transform),
+        [only] => match graph.node(*only) {
+            Node::None => return Ok(transform),
+            Node::Dict(pairs) => pairs,
+            _ => return Err(reader.bad_call(call, "has metadata that is no dict")),
+        },
+        _ => return Err(wrong_arity(reader, call)),
+    };
+    for (key, value) in pairs {
+        match (graph.str(*key), graph.node(*value)) {
+            (Some("conj"), Node::Bool(set)) => transform.conj = *set,
+            (Some("neg"), Node::Bool(set)) => transform.neg = *set,
+            (key, _) => {
+                let shown = crate::text::quoted(key.unwrap_or("?"), 40);
+                return Err(reader.bad_call(call, &format!("has metadata {shown}, whose effect on the values is not known")));
+            }
+        }
+    }
+    Ok(transform)
+}
+
+fn torch_dtype(reader: &Reader<'_>, id: NodeId) -> Option<Dtype> {
+    let global = reader.graph().global(id)?;
+    if global.module == "torch" { Dtype::from_torch_name(&global.name) } else { None }
+}
+
+fn wrong_arity(reader: &Reader<'_>, call: &Call) -> error::Error {
+    reader.bad_call(call, &format!("has {} arguments, which no torch version writes", call.args.len()))
+}

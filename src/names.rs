@@ -1,0 +1,294 @@
+//! From a place in the tree of the checkpoint to the name of a tensor, by written rules.
+//!
+//! The parts of a path are joined with `.`. A dict key gives: text as it is; a Python 2 string as UTF-8 where it is,
+//! else as Latin-1; bytes as Latin-1; an int in decimal; a bool or `None` by its word; a float as Python's `repr`; a
+//! tuple its items joined with `.`; a class its `module.name`. Lists, tuples and sets give the index, objects the
+//! attribute. Other keys, and text that is not Unicode, have no name.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::error::{self, Result};
+use crate::pickle::{Graph, Node, NodeId, Text};
+
+/// A name that safetensors can carry: never `__metadata__`, and within the limit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorName(String);
+
+/// The name that safetensors keeps for itself.
+const RESERVED: &str = "__metadata__";
+
+impl TensorName {
+    /// Checks a name; `path` is what it was made from, for the message.
+    ///
+    /// # Errors
+    /// `name-invalid` for `__metadata__`; the limit on the length of a name.
+    pub fn new(name: String, path: &str, limits: &crate::Limits) -> Result<Self> {
+        if name == RESERVED {
+            let error = error::name_invalid(path, "safetensors keeps the name \"__metadata__\" for itself");
+            return Err(error.help("give it another one with --rename __metadata__=NEW"));
+        }
+        limits.name_bytes(name.len() as u64)?;
+        Ok(TensorName(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TensorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One step from a container to something in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The part of the tensor's name.
+    pub name: String,
+    /// What kind of step it is.
+    pub kind: StepKind,
+    /// Why no name can be made of it.
+    pub problem: Option<&'static str>,
+}
+
+/// The kinds of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// A dict key that is text.
+    Key,
+    /// A dict key that is something else.
+    OtherKey,
+    /// A position in a list, tuple or set.
+    Index,
+    /// An attribute of an object.
+    Attribute,
+    /// A parameter, buffer or submodule of an `nn.Module`.
+    Module,
+}
+
+impl Step {
+    pub(crate) fn new(kind: StepKind, name: impl Into<String>) -> Self {
+        Step { name: name.into(), kind, problem: None }
+    }
+
+    pub(crate) fn index(index: usize) -> Self {
+        Step::new(StepKind::Index, index.to_string())
+    }
+
+    /// The step to the value of a dict's key.
+    pub(crate) fn key(graph: &Graph, key: NodeId) -> Self {
+        let (name, problem) = key_name(graph, key, &mut MAX_KEY_PARTS.clone());
+        let kind = if graph.text(key).is_some() { StepKind::Key } else { StepKind::OtherKey };
+        Step { name, kind, problem }
+    }
+}
+
+/// As Python would write the access: `["a"]`, `[0]`, `.weight`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = crate::text::printable(&self.name);
+        match self.kind {
+            StepKind::Key => write!(f, "[{}]", crate::text::quoted(&self.name, 200)),
+            StepKind::OtherKey | StepKind::Index => write!(f, "[{shown}]"),
+            StepKind::Attribute | StepKind::Module => write!(f, ".{shown}"),
+        }
+    }
+}
+
+/// A tuple with more parts than this, its inner ones included, gives no name: shared tuples can nest without end.
+const MAX_KEY_PARTS: u32 = 256;
+
+fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option<&'static str>) {
+    match graph.node(key) {
+        Node::Text(_) => match graph.text(key) {
+            Some(Text::Utf8(text)) => (text.to_owned(), None),
+            Some(text) => (text.lossy().into_owned(), Some("its key has a lone surrogate, which is not Unicode text")),
+            None => unreachable!("a text node has text"),
+        },
+        Node::Str(blob) | Node::Bytes(blob) => match graph.str(key) {
+            Some(text) => (text.to_owned(), None),
+            None => (latin1(graph.blob(*blob)), None),
+        },
+        Node::Int(value) => (value.to_string(), None),
+        Node::Bool(true) => ("True".to_owned(), None),
+        Node::Bool(false) => ("False".to_owned(), None),
+        Node::None => ("None".to_owned(), None),
+        Node::Float(value) => (float_repr(*value), None),
+        Node::Global(_) => (graph.global(key).map(|global| global.path()).unwrap_or_default(), None),
+        Node::Tuple(items) => {
+            let mut name = String::new();
+            for (i, &item) in items.iter().enumerate() {
+                match parts_left.checked_sub(1) {
+                    Some(left) => *parts_left = left,
+                    None => return (name, Some("its key is a tuple of too many parts")),
+                }
+                let (part, problem) = key_name(graph, item, parts_left);
+                if problem.is_some() {
+                    return (name, problem);
+                }
+                if i > 0 {
+                    name.push('.');
+                }
+                name.push_str(&part);
+            }
+            (name, None)
+        }
+        Node::Long(_) | Node::LongText(_) => ("<int>".to_owned(), Some("its key is an integer beyond 64 bits")),
+        _ => ("<object>".to_owned(), Some("its key is an object, for which there is no naming rule")),
+    }
+}
+
+/// What tells two keys of one dict apart, as Python's `==` does: `True == 1 == 1.0`.
+pub(crate) fn key_identity(graph: &Graph, key: NodeId) -> String {
+    let number = |value: f64| if value == value.trunc() && value.abs() < 9e15 { format!("n{}", value as i64) } else { format!("f{value}") };
+    match graph.node(key) {
+        Node::Text(_) | Node::Str(_) => match graph.text(key) {
+            Some(Text::Utf8(text)) => format!("s{text}"),
+            _ => format!("#{}", key.index()),
+        },
+        Node::Bytes(blob) => format!("b{}", latin1(graph.blob(*blob))),
+        Node::Int(value) => format!("n{value}"),
+        Node::Bool(value) => format!("n{}", u8::from(*value)),
+        Node::Float(value) if !value.is_nan() => number(*value),
+        Node::None => "N".to_owned(),
+        Node::Global(_) => format!("g{}", graph.global(key).map(|global| global.path()).unwrap_or_default()),
+        Node::Tuple(_) => match key_name(graph, key, &mut MAX_KEY_PARTS.clone()) {
+            (name, None) => format!("t{name}"),
+            _ => format!("#{}", key.index()),
+        },
+        _ => format!("#{}", key.index()),
+    }
+}
+
+/// The pairs of a dict as Python would hold them: for equal keys the first position and the last value.
+pub(crate) fn unique_pairs(graph: &Graph, pairs: impl IntoIterator<Item = (NodeId, NodeId)>) -> (Vec<(NodeId, NodeId)>, Option<NodeId>) {
+    let mut positions: HashMap<String, usize> = HashMap::new();
+    let mut unique: Vec<(NodeId, NodeId)> = Vec::new();
+    let mut duplicate = None;
+    for (key, value) in pairs {
+        match positions.entry(key_identity(graph, key)) {
+            std::collections::hash_map::Entry::Occupied(position) => {
+                unique[*position.get()].1 = value;
+                duplicate.get_or_insert(key);
+            }
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(unique.len());
+                unique.push((key, value));
+            }
+        }
+    }
+    (unique, duplicate)
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// `repr(float)` of Python: the shortest digits, an exponent below -4 and from 16 on.
+fn float_repr(value: f64) -> String {
+    if !value.is_finite() {
+        return if value.is_nan() { "nan" } else if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if (-4..16).contains(&exponent) => {
+            let plain = value.to_string();
+            if plain.contains('.') { plain } else { format!("{plain}.0") }
+        }
+        Ok(exponent) => format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+        Err(_) => scientific.clone(),
+    }
+}
+
+/// The paths of a tree, each a step from another one, so that a million of them share their beginnings.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    steps: Vec<(PathId, Step)>,
+}
+
+/// A path from the root of the checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathId(u32);
+
+impl PathId {
+    /// The root itself.
+    pub const ROOT: PathId = PathId(0);
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Paths { steps: vec![(PathId::ROOT, Step::new(StepKind::Attribute, ""))] }
+    }
+}
+
+impl Paths {
+    pub(crate) fn push(&mut self, parent: PathId, step: Step) -> PathId {
+        self.steps.push((parent, step));
+        PathId((self.steps.len() - 1) as u32) // bounded by the limit on tensors and the depth of each
+    }
+
+    /// The steps from the root to `path`.
+    pub fn steps(&self, path: PathId) -> Vec<&Step> {
+        self.ids(path).into_iter().map(|id| &self.steps[id.0 as usize].1).collect()
+    }
+
+    /// The paths from the root (not included) to `path` (included).
+    pub(crate) fn ids(&self, mut path: PathId) -> Vec<PathId> {
+        let mut ids = Vec::new();
+        while path != PathId::ROOT {
+            ids.push(path);
+            path = self.steps[path.0 as usize].0;
+        }
+        ids.reverse();
+        ids
+    }
+
+    /// The path as Python would write the access; `root` for the root.
+    pub fn show(&self, path: PathId) -> String {
+        let steps = self.steps(path);
+        if steps.is_empty() { "root".to_owned() } else { steps.iter().map(ToString::to_string).collect() }
+    }
+
+    /// The dotted name of `path` below the path `root`, or why there is none.
+    ///
+    /// # Errors
+    /// `name-invalid` when a step has no name.
+    pub(crate) fn name_below(&self, root: PathId, path: PathId) -> Result<String> {
+        let skipped = self.ids(root).len();
+        let steps = self.steps(path);
+        let below = &steps[skipped..];
+        if let Some(problem) = below.iter().find_map(|step| step.problem) {
+            return Err(error::name_invalid(&self.show(path), problem).help("leave it out with --root or --exclude"));
+        }
+        if below.is_empty() {
+            return Ok("tensor".to_owned());
+        }
+        Ok(below.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join("."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_named_as_python_writes_them() {
+        for (value, repr) in [(1.0, "1.0"), (0.1, "0.1"), (1e16, "1e+16"), (1.5e-7, "1.5e-07"), (123456.75, "123456.75"), (1e15, "1000000000000000.0"), (-0.0, "-0.0"), (1e-4, "0.0001"), (f64::INFINITY, "inf")] {
+            assert_eq!(float_repr(value), repr);
+        }
+    }
+
+    #[test]
+    fn metadata_is_no_name() {
+        let limits = crate::Limits::default();
+        let error = TensorName::new("__metadata__".into(), "[\"__metadata__\"]", &limits).unwrap_err();
+        assert!(error.advice().unwrap().contains("--rename"));
+        assert!(TensorName::new("a".repeat(5000), "x", &limits).is_err());
+        assert!(TensorName::new(String::new(), "x", &limits).is_ok());
+    }
+}

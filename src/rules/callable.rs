@@ -1,0 +1,99 @@
+//! Calls that loading the file would make and that this program does not interpret: one finding for each call, at the
+//! opcode that makes it, whether or not anything uses the result.
+
+use crate::globals::{Meaning, meaning};
+use crate::pickle::{Graph, Node, NodeId, Object, Origin};
+use crate::rules::{Finding, Severity};
+
+/// After this many findings only their number goes on.
+const MAX_FINDINGS: usize = 10_000;
+
+pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut more = 0u64;
+    for id in graph.ids() {
+        let Some(finding) = graph.object(id).and_then(|object| judge_call(graph, id, object)) else { continue };
+        // A dangerous call is never lost in a flood of others.
+        if findings.len() < MAX_FINDINGS || finding.severity == Severity::Dangerous {
+            findings.push(finding);
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        let message = format!("and {} like these", crate::text::count(more, "more finding"));
+        findings.push(Finding { severity: Severity::Unrecognized, ..Finding::note("callable", graph.start().clone(), message) });
+    }
+    findings
+}
+
+fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
+    let place = graph.place(id);
+    let Some(global) = graph.global(object.callable) else {
+        let message = "loading would call something that is only known by running other calls";
+        let finding = Finding::note("dynamic-global", place, message);
+        return Some(Finding { severity: Severity::Unrecognized, arguments: Some(preview(graph, object)), ..finding });
+    };
+    let path = global.path();
+    let (kind, severity, message) = match meaning(&global.module, &global.name) {
+        Some(Meaning::Dangerous(how)) => ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}")),
+        Some(_) => return None,
+        None if object.origin == Origin::Reduce => ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here")),
+        None => ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {path}, a class not known here")),
+    };
+    let message = crate::text::printable(&message).into_owned();
+    Some(Finding { kind, severity, global: Some(path), place, message, arguments: Some(preview(graph, object)) })
+}
+
+const PREVIEW_CHARS: usize = 120;
+
+/// The arguments as a person would write them, cut short.
+fn preview(graph: &Graph, object: &Object) -> String {
+    let mut shown = String::new();
+    let mut parts_left = 32;
+    for (i, &arg) in graph.tuple(object.args).unwrap_or_default().iter().enumerate() {
+        if i > 0 {
+            shown.push_str(", ");
+        }
+        preview_value(graph, arg, 3, &mut parts_left, &mut shown);
+    }
+    match shown.char_indices().nth(PREVIEW_CHARS) {
+        Some((cut, _)) => format!("{}...", &shown[..cut]),
+        None => shown,
+    }
+}
+
+fn preview_value(graph: &Graph, id: NodeId, depth_left: u32, parts_left: &mut u32, shown: &mut String) {
+    *parts_left = parts_left.saturating_sub(1);
+    if *parts_left == 0 {
+        return shown.push_str("...");
+    }
+    match graph.node(id) {
+        Node::None => shown.push_str("None"),
+        Node::Bool(true) => shown.push_str("True"),
+        Node::Bool(false) => shown.push_str("False"),
+        Node::Int(value) => shown.push_str(&value.to_string()),
+        Node::Float(value) => shown.push_str(&value.to_string()),
+        Node::Text(_) | Node::Str(_) => {
+            let text = graph.text(id).map(|text| text.lossy().into_owned()).unwrap_or_default();
+            shown.push_str(&crate::text::quoted(&text, 80));
+        }
+        Node::Bytes(blob) | Node::ByteArray(blob) => {
+            let bytes = graph.blob(*blob);
+            let text = bytes[..bytes.len().min(40)].escape_ascii().to_string();
+            shown.push_str(&format!("b\"{text}\"{}", if bytes.len() > 40 { "..." } else { "" }));
+        }
+        Node::Global(_) => shown.push_str(&crate::text::printable(&graph.global(id).map(|global| global.path()).unwrap_or_default())),
+        Node::Tuple(items) | Node::List(items) if depth_left > 0 => {
+            shown.push('(');
+            for (i, &item) in items.iter().take(8).enumerate() {
+                if i > 0 {
+                    shown.push_str(", ");
+                }
+                preview_value(graph, item, depth_left - 1, parts_left, shown);
+            }
+            shown.push_str(if items.len() > 8 { ", ...)" } else { ")" });
+        }
+        _ => shown.push_str("..."),
+    }
+}
