@@ -5,15 +5,13 @@
 
 use std::collections::HashMap;
 
-use crate::container::{self, Document};
+use crate::container::Document;
 use crate::error::{self, Error, Result};
 use crate::globals::{Absence, Meaning, Reader, TensorId, Value, meaning};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object};
-use crate::place::Place;
 use crate::rules::Finding;
-use crate::source::Region;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
@@ -62,26 +60,21 @@ const NON_PERSISTENT: &str = "it is a non-persistent buffer of a module and not 
 const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
 impl Checkpoint {
-    /// Reads the checkpoint in `region`.
+    /// Understands a document. `findings` are those that the rules made of it.
     ///
     /// # Errors
-    /// Whatever is wrong with the container, the pickle, or a tensor in it.
-    pub fn read(region: &Region, options: &ReadOptions) -> Result<Checkpoint> {
-        let mut document = container::open(region, &Place::start_of(""), options)?;
-        let mut findings = std::mem::take(&mut document.findings);
-        let (walk, storages, tensors) = {
+    /// Whatever is wrong with a tensor in it, and the limits on tensors and depth.
+    pub fn of(document: Document, mut findings: Vec<Finding>, options: &ReadOptions) -> Result<Checkpoint> {
+        let (leaves, paths, storages, tensors) = {
             let graph = &document.graph;
             let mut reader = Reader::new(&document, options);
             let values = evaluate(&mut reader)?;
             let (storages, tensors, attributes) = reader.into_parts();
             let holds = holding(graph, values.keys().copied());
-            let mut walk = Walk { graph, options, values, attributes, holds, paths: Paths::default(), leaves: Vec::new(), findings: Vec::new() };
+            let mut walk = Walk { graph, options, values, attributes, holds, paths: Paths::default(), leaves: Vec::new(), findings: &mut findings };
             walk.run()?;
-            ((walk.leaves, walk.paths, walk.findings), storages, tensors)
+            (walk.leaves, walk.paths, storages, tensors)
         };
-        let (leaves, paths, walk_findings) = walk;
-        findings.extend(walk_findings);
-        findings.extend(crate::rules::judge(&document.graph));
         Ok(Checkpoint { document, storages, tensors, leaves, paths, findings })
     }
 
@@ -94,6 +87,12 @@ impl Checkpoint {
     pub fn storage_of(&self, tensor: &Tensor) -> &Storage {
         &self.storages[tensor.storage.index()]
     }
+}
+
+/// The entries of the root when it is a dict or a mapping.
+pub(crate) fn top_values(graph: &Graph) -> Vec<(Step, NodeId)> {
+    let pairs = pairs_of(graph, graph.root()).unwrap_or_default();
+    pairs.into_iter().map(|(key, value)| (Step::key(graph, key), value)).collect()
 }
 
 /// The values of all nodes below the root that are more than inert.
@@ -152,9 +151,9 @@ fn holding(graph: &Graph, wanted: impl Iterator<Item = NodeId>) -> Vec<bool> {
 }
 
 /// Something in a container: the step to it, and whether it counts as part of the model.
-struct Entry {
-    step: Step,
-    node: NodeId,
+pub(crate) struct Entry {
+    pub step: Step,
+    pub node: NodeId,
     aside: Option<&'static str>,
 }
 
@@ -172,7 +171,7 @@ struct Walk<'a> {
     holds: Vec<bool>,
     paths: Paths,
     leaves: Vec<Leaf>,
-    findings: Vec<Finding>,
+    findings: &'a mut Vec<Finding>,
 }
 
 /// A container that is being walked.
@@ -319,7 +318,7 @@ fn indexed(items: &[NodeId], from: usize) -> impl Iterator<Item = Entry> + '_ {
 }
 
 /// The attributes that a state gives: a dict, or the pair of a dict and the slots; anything else is one attribute.
-fn state_entries(graph: &Graph, state: NodeId) -> Vec<Entry> {
+pub(crate) fn state_entries(graph: &Graph, state: NodeId) -> Vec<Entry> {
     let attributes = |pairs: &[(NodeId, NodeId)]| -> Vec<Entry> {
         let (unique, _) = unique_pairs(graph, pairs.iter().copied());
         unique.into_iter().map(|(key, value)| Entry::new(Step { kind: StepKind::Attribute, ..Step::key(graph, key) }, value)).collect()
@@ -344,7 +343,7 @@ fn other_state(state: NodeId) -> Entry {
 }
 
 /// The pairs of a mapping object: those of its constructor, then those set on it.
-fn mapping_pairs<'a>(graph: &'a Graph, object: &'a Object) -> impl Iterator<Item = (NodeId, NodeId)> + 'a {
+pub(crate) fn mapping_pairs<'a>(graph: &'a Graph, object: &'a Object) -> impl Iterator<Item = (NodeId, NodeId)> + 'a {
     let args = graph.tuple(object.args).unwrap_or_default();
     let given = args.iter().flat_map(|&arg| match graph.node(arg) {
         Node::Dict(pairs) => pairs.clone(),

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use crate::place::Place;
+use crate::rules::Finding;
 use crate::text::{bytes, quoted};
 
 /// The result of everything that can fail here.
@@ -123,11 +124,12 @@ struct Facts {
     message: String,
     place: Option<Place>,
     help: Option<String>,
+    findings: Vec<Finding>,
 }
 
 impl Error {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Error(Box::new(Facts { code, message: message.into(), place: None, help: None }))
+        Error(Box::new(Facts { code, message: message.into(), place: None, help: None, findings: Vec::new() }))
     }
 
     /// The same error with its place, unless a better one (closer to the cause) is already known.
@@ -141,6 +143,18 @@ impl Error {
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help.get_or_insert_with(|| help.into());
         self
+    }
+
+    /// The same error with what was found before it: a refusal must not hide a payload.
+    #[must_use]
+    pub(crate) fn with_findings(mut self, findings: &[Finding]) -> Self {
+        self.0.findings = findings.to_vec();
+        self
+    }
+
+    /// What was found in the input before the error.
+    pub fn findings(&self) -> &[Finding] {
+        &self.0.findings
     }
 
     /// The stable code.
@@ -321,6 +335,12 @@ pub(crate) fn collision(name: &str, first: &str, second: &str) -> Error {
 
 pub(crate) fn name_invalid(path: &str, why: &str) -> Error {
     Error::new(Code::NameInvalid, format!("the tensor at {path} cannot be named: {why}"))
+}
+
+// ---- policy ---------------------------------------------------------------------------------------------------
+
+pub(crate) fn denied(what: impl Into<String>) -> Error {
+    Error::new(Code::Denied, what).help("depickle ran nothing; to convert the tensors all the same and record the finding, pass --deny none")
 }
 
 // ---- verification ---------------------------------------------------------------------------------------------

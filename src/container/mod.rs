@@ -20,7 +20,7 @@ use crate::source::Region;
 use crate::storage::Storage;
 
 pub(crate) use persistent_id::StorageRef;
-pub(crate) use zip_directory::check_crc;
+pub(crate) use zip_directory::{check_crc, inflate};
 
 /// The outer format of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

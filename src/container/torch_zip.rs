@@ -138,6 +138,6 @@ fn read_member(member: &Member, at_most: u64, options: &ReadOptions, findings: &
         let crc = crc32fast::hash(&content);
         (content, crc)
     };
-    findings.extend(zip_directory::check_crc(member, crc, options)?);
+    findings.extend(zip_directory::check_crc(&member.name, member.crc, crc, options)?);
     Ok(content)
 }

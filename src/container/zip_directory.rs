@@ -88,14 +88,14 @@ pub(super) fn read(region: &Region, limits: &Limits) -> Result<Vec<Member>> {
 ///
 /// # Errors
 /// `zip-crc` when the archive records another one, unless the options ignore that.
-pub(crate) fn check_crc(member: &Member, actual: u32, options: &ReadOptions) -> Result<Option<Finding>> {
-    let message = match member.crc {
-        recorded if recorded == actual => return Ok(None),
+pub(crate) fn check_crc(member: &str, recorded: u32, actual: u32, options: &ReadOptions) -> Result<Option<Finding>> {
+    let message = match recorded {
+        _ if recorded == actual => return Ok(None),
         0 => "the archive records no checksum for this member".to_owned(),
-        recorded if options.ignore_crc => format!("the CRC-32 is {actual:08x}, the archive records {recorded:08x}"),
-        recorded => return Err(error::zip_crc(&member.name, recorded, actual)),
+        _ if options.ignore_crc => format!("the CRC-32 is {actual:08x}, the archive records {recorded:08x}"),
+        _ => return Err(error::zip_crc(member, recorded, actual)),
     };
-    Ok(Some(Finding::note("zip-crc", Place::start_of(&member.name), message)))
+    Ok(Some(Finding::note("zip-crc", Place::start_of(member), message)))
 }
 
 /// What the end records say.

@@ -2,6 +2,8 @@
 
 mod callable;
 
+use crate::container::Document;
+use crate::error::{self, Result};
 use crate::pickle::Graph;
 use crate::place::Place;
 
@@ -50,8 +52,15 @@ impl Finding {
     }
 }
 
-/// Everything that the rules have to say of a graph, in the order of the file.
-pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {
+/// Everything that there is to say of a document, in the order of the file.
+pub fn judge(document: &Document) -> Vec<Finding> {
+    let mut findings = document.findings.clone();
+    findings.extend(judge_graph(&document.graph));
+    findings
+}
+
+/// Everything that the rules have to say of one pickle, in the order of the file.
+pub(crate) fn judge_graph(graph: &Graph) -> Vec<Finding> {
     let mut findings = callable::judge(graph);
     if graph.leftover() > 0 {
         let place = graph.start().advanced(graph.end());
@@ -59,4 +68,36 @@ pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {
         findings.push(Finding::note("stack-leftover", place, message));
     }
     findings
+}
+
+/// From which severity on findings refuse a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Deny {
+    /// A known way to run code refuses the file.
+    #[default]
+    Dangerous,
+    /// Any call or class that is not known refuses it.
+    Unrecognized,
+    /// Nothing refuses it; findings are recorded.
+    None,
+}
+
+/// Fails when a finding is at or above what is denied.
+///
+/// # Errors
+/// `denied`, with the first such finding and its place.
+pub fn refuse(findings: &[Finding], deny: Deny) -> Result<()> {
+    let from = match deny {
+        Deny::Dangerous => Severity::Dangerous,
+        Deny::Unrecognized => Severity::Unrecognized,
+        Deny::None => return Ok(()),
+    };
+    let denied: Vec<&Finding> = findings.iter().filter(|finding| finding.severity >= from).collect();
+    let Some(worst) = denied.iter().max_by_key(|finding| (finding.severity, std::cmp::Reverse(finding.place.offset))) else { return Ok(()) };
+    let more = match denied.len() {
+        1 => String::new(),
+        n => format!(", and {}", crate::text::count(n as u64 - 1, "more finding")),
+    };
+    let arguments = worst.arguments.as_ref().map(|arguments| format!(" with ({arguments})")).unwrap_or_default();
+    Err(error::denied(format!("{}{arguments}{more}", worst.message)).at(&worst.place))
 }

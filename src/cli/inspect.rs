@@ -1,0 +1,32 @@
+//! `depickle inspect`
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use depickle::inspect::inspect;
+use depickle::report::{json, text};
+
+use super::options::{DenyArg, InputArgs};
+
+/// Show what a checkpoint holds and what would be written; reads only its directory and pickles
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// A checkpoint file
+    file: PathBuf,
+
+    #[command(flatten)]
+    input: InputArgs,
+
+    /// Print the record as JSON, as the manifest would hold it but without digests
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> u8 {
+    let inspected = args.input.options(DenyArg::None, None, false).and_then(|options| inspect(&args.file, &options));
+    match inspected {
+        Ok(prepared) if args.json => super::print(&(json::line(&prepared.ledger) + "\n")),
+        Ok(prepared) => super::print(&text::inspected(&args.file, &prepared.ledger)),
+        Err(error) => super::report(&args.file, &error),
+    }
+}

@@ -1,0 +1,73 @@
+//! The commands. Each file has the arguments of one and its `run`; the logic is in the library.
+
+mod convert;
+mod inspect;
+mod options;
+mod progress;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use depickle::Error;
+use depickle::text::printable;
+
+/// Reads Python pickle checkpoints without executing anything and writes verified safetensors files.
+#[derive(Debug, Parser)]
+#[command(name = "depickle", version, about, long_about = None, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the input or the system failed, 2 usage, 3 refused because of findings, \
+4 a verification found a difference. With several inputs the highest counts.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Convert(convert::Args),
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+}
+
+/// Runs the command of this process.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command {
+        Command::Convert(args) => convert::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    };
+    ExitCode::from(code)
+}
+
+/// Writes data to standard output. A reader that has gone, such as `head`, ends the command quietly.
+fn print(text: &str) -> u8 {
+    match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Ok(()) => 0,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(e) => {
+            say(&format!("error: cannot write to standard output: {e}\n"));
+            1
+        }
+    }
+}
+
+/// Writes a message to standard error.
+fn say(text: &str) {
+    // There is nowhere left to report that standard error is closed.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Reports an error and gives its exit code.
+fn report(subject: &std::path::Path, error: &Error) -> u8 {
+    let subject = printable(&subject.to_string_lossy()).into_owned();
+    let mut text = format!("error: {subject}: {}\n", printable(&error.to_string()));
+    if let Some(help) = error.advice() {
+        text.push_str(&format!("  help: {}\n", printable(help)));
+    }
+    say(&text);
+    error.exit_code()
+}

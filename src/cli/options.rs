@@ -1,0 +1,117 @@
+//! Arguments that several commands share, and what they mean to the library.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use depickle::ConvertOptions;
+use depickle::limits::{Limits, ReadOptions};
+use depickle::rules::Deny;
+use depickle::select::{Root, Selection, Shared};
+
+/// Which tensors are taken, and how the input is read.
+#[derive(Debug, Clone, Args)]
+pub(super) struct InputArgs {
+    /// Where the tensors are: auto, a dotted name such as model.ema, or . for everything
+    #[arg(long, default_value = "auto", value_name = "auto|NAME|.")]
+    root: String,
+
+    /// Tensors that are the same under several names: drop keeps one name and records the others, copy writes all
+    #[arg(long, value_enum, default_value_t = SharedArg::Drop)]
+    shared: SharedArg,
+
+    /// Take only tensors whose name matches; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+
+    /// Leave out tensors whose name matches; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+
+    /// Give a tensor another name; OLD is a name or a path as messages show it
+    #[arg(long, value_name = "OLD=NEW", value_parser = parse_rename)]
+    rename: Vec<(String, String)>,
+
+    /// Read archive members whose checksum is wrong, with the damage
+    #[arg(long)]
+    ignore_crc: bool,
+
+    /// Raise or lower a limit, for example pickle-bytes=2G; the names are in the error that a limit gives
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
+    limit: Vec<(String, u64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SharedArg {
+    Drop,
+    Copy,
+}
+
+/// From which severity on findings refuse a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DenyArg {
+    Dangerous,
+    Unrecognized,
+    None,
+}
+
+impl InputArgs {
+    /// What the arguments mean.
+    ///
+    /// # Errors
+    /// `usage` for an unknown limit.
+    pub(super) fn options(&self, deny: DenyArg, extras: Option<PathBuf>, force: bool) -> depickle::Result<ConvertOptions> {
+        let mut limits = Limits::default();
+        for (name, value) in &self.limit {
+            limits.set(name, *value)?;
+        }
+        let mut read = ReadOptions::default();
+        read.limits = limits;
+        read.ignore_crc = self.ignore_crc;
+        let mut selection = Selection::default();
+        selection.root = match self.root.as_str() {
+            "auto" => Root::Auto,
+            "." => Root::Whole,
+            path => Root::Path(path.to_owned()),
+        };
+        selection.shared = match self.shared {
+            SharedArg::Drop => Shared::Drop,
+            SharedArg::Copy => Shared::Copy,
+        };
+        selection.include.clone_from(&self.include);
+        selection.exclude.clone_from(&self.exclude);
+        selection.rename.clone_from(&self.rename);
+        let mut options = ConvertOptions::default();
+        options.read = read;
+        options.selection = selection;
+        options.deny = match deny {
+            DenyArg::Dangerous => Deny::Dangerous,
+            DenyArg::Unrecognized => Deny::Unrecognized,
+            DenyArg::None => Deny::None,
+        };
+        options.extras = extras;
+        options.force = force;
+        Ok(options)
+    }
+}
+
+fn parse_rename(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((old, new)) => Ok((old.to_owned(), new.to_owned())),
+        None => Err("expected OLD=NEW".to_owned()),
+    }
+}
+
+/// `NAME=VALUE` with a value such as `1000`, `64K`, `2M`, `1G` (powers of 1024).
+fn parse_limit(text: &str) -> Result<(String, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let (digits, shift) = match value.char_indices().last() {
+        Some((i, 'k' | 'K')) => (&value[..i], 10),
+        Some((i, 'm' | 'M')) => (&value[..i], 20),
+        Some((i, 'g' | 'G')) => (&value[..i], 30),
+        Some((i, 't' | 'T')) => (&value[..i], 40),
+        _ => (value, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{value:?} is no number, expected for example 1000 or 2G"))?;
+    let value = number.checked_mul(1 << shift).ok_or_else(|| format!("{value:?} is too large"))?;
+    Ok((name.to_owned(), value))
+}

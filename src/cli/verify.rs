@@ -1,0 +1,100 @@
+//! `depickle verify`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use depickle::output::manifest_path;
+use depickle::report::json;
+use depickle::text::{bytes, count, printable};
+use depickle::verify::check_manifest;
+
+use super::progress::Bar;
+
+/// Compare outputs with their manifests, and with their sources where those are still there
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// Outputs, manifests, or folders with manifests in them
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// Print one JSON object a manifest
+    #[arg(long)]
+    json: bool,
+
+    /// Print errors only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const ENDING: &str = ".manifest.json";
+
+pub(super) fn run(args: &Args) -> u8 {
+    let mut worst = 0;
+    for path in &args.paths {
+        let manifests = if path.is_dir() { in_folder(path) } else { Ok(vec![manifest_of(path)]) };
+        let code = match manifests {
+            Ok(manifests) if manifests.is_empty() => {
+                super::say(&format!("error: there is no manifest in {}\n", printable(&path.to_string_lossy())));
+                1
+            }
+            Ok(manifests) => manifests.iter().map(|manifest| verify(manifest, args)).max().unwrap_or(0),
+            Err(e) => {
+                super::say(&format!("error: cannot list {}: {e}\n", printable(&path.to_string_lossy())));
+                1
+            }
+        };
+        worst = worst.max(code);
+    }
+    worst
+}
+
+fn manifest_of(path: &Path) -> PathBuf {
+    if path.to_string_lossy().ends_with(ENDING) { path.to_owned() } else { manifest_path(path) }
+}
+
+/// The manifests in a folder and in the folders below it, by name.
+fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut manifests = Vec::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            // Links are not followed: a folder must not lead out of itself or around in a circle.
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                pending.push(entry.path());
+            } else if kind.is_file() && entry.file_name().to_string_lossy().ends_with(ENDING) {
+                manifests.push(entry.path());
+            }
+        }
+    }
+    manifests.sort();
+    Ok(manifests)
+}
+
+fn verify(manifest: &Path, args: &Args) -> u8 {
+    let bar = Bar::new(args.quiet || args.json);
+    let result = check_manifest(manifest, &bar);
+    drop(bar);
+    match result {
+        Ok(report) => {
+            if args.json {
+                return super::print(&(json::line(&json::Verification::same(&report)) + "\n"));
+            }
+            if !args.quiet {
+                let source = if report.source_checked { "the source too" } else { "the source is not there" };
+                for output in &report.outputs {
+                    let output = printable(&output.to_string_lossy()).into_owned();
+                    super::say(&format!("verified {output}: {}, {}; {source}\n", count(report.tensors, "tensor"), bytes(report.bytes)));
+                }
+            }
+            0
+        }
+        Err(error) => {
+            if args.json {
+                super::print(&(json::line(&json::Verification::failed(manifest, &error)) + "\n"));
+            }
+            super::report(manifest, &error)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One checkpoint in; a verified safetensors file and its manifest out. The whole pipeline on one screen.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
+
+use crate::checkpoint::Checkpoint;
+use crate::container;
+use crate::digest;
+use crate::error::{self, Result};
+use crate::extras;
+use crate::ledger::{self, Ledger, Manifest};
+use crate::limits::ReadOptions;
+use crate::output::{self, Pending};
+use crate::place::Place;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::rules::{self, Deny};
+use crate::select::Selection;
+use crate::source::{Region, Source};
+use crate::spool::Opened;
+use crate::storage::{Content, StorageId};
+use crate::verify::against_source;
+use crate::writer;
+
+/// How a checkpoint is converted.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ConvertOptions {
+    pub read: ReadOptions,
+    pub selection: Selection,
+    /// Findings from this severity on refuse the file.
+    pub deny: Deny,
+    /// Where everything that is no tensor is written as JSON.
+    pub extras: Option<PathBuf>,
+    /// Replace an existing output.
+    pub force: bool,
+}
+
+/// A checkpoint that was read and planned, with nothing written yet.
+#[derive(Debug)]
+pub struct Prepared {
+    pub source: Arc<Source>,
+    pub checkpoint: Checkpoint,
+    pub plan: Plan,
+    pub ledger: Ledger,
+}
+
+/// Reads a checkpoint and plans what converting it to `output` would write. Touches nothing but the input, and of that
+/// only the directory and the pickles.
+///
+/// # Errors
+/// Whatever is wrong with the input, by its code and place; `denied` when findings refuse it.
+pub fn prepare(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
+    let source = Source::open(input)?;
+    let document = container::open(&Region::file(&source), &Place::start_of(""), &options.read)?;
+    let findings = rules::judge(&document);
+    let planned = || -> Result<_> {
+        rules::refuse(&findings, options.deny)?;
+        let checkpoint = Checkpoint::of(document, findings.clone(), &options.read)?;
+        let selected = options.selection.apply(&checkpoint, &options.read.limits)?;
+        let plan = Plan::new(&checkpoint, &selected, &options.read.limits)?;
+        Ok((checkpoint, selected, plan))
+    };
+    let (checkpoint, selected, plan) = planned().map_err(|e| e.with_findings(&findings))?;
+    let source_path = ledger::relative_path(source.path(), output::folder_of(output));
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let ledger = Ledger::new(&checkpoint, &selected, &plan, &source, source_path, &name);
+    Ok(Prepared { source, checkpoint, plan, ledger })
+}
+
+/// What a conversion made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Converted {
+    pub output: PathBuf,
+    pub manifest_path: PathBuf,
+    pub manifest: Manifest,
+}
+
+impl Prepared {
+    /// Writes, verifies and publishes the output and its manifest.
+    ///
+    /// # Errors
+    /// `output-exists`, `zip-crc`, `io` and `mismatch`; no file is left behind then.
+    pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
+        let Prepared { source, checkpoint, plan, ledger } = self;
+        never_the_input(&source, output)?;
+        let pending = Pending::create(output, options.force)?;
+        let extras = match &options.extras {
+            Some(path) => {
+                never_the_input(&source, path)?;
+                Some(Pending::with_text(path, options.force, &extras::to_json(&checkpoint))?)
+            }
+            None => None,
+        };
+        progress.start("converting", source.len() + 2 * plan.data_bytes);
+
+        let mut needed = vec![false; checkpoint.storages.len()];
+        for planned in &plan.tensors {
+            needed[checkpoint.tensor(planned.tensor).storage.index()] = true;
+        }
+        let is_needed = |id: StorageId| needed[id.index()];
+        let opened = Opened::open(&checkpoint.storages, &is_needed, output::folder_of(output), &options.read)?;
+
+        // The source is read once for its digest while the output is written: two cores, one page cache.
+        let cancelled = AtomicBool::new(false);
+        let cancel = |failed: bool| cancelled.fetch_or(failed, Ordering::Relaxed);
+        let (hashed, written) = thread::scope(|scope| {
+            let hashing = scope.spawn(|| {
+                let hashed = digest::source(&source, &checkpoint.document.members, &options.read, progress, &cancelled);
+                cancel(hashed.is_err());
+                hashed
+            });
+            let written = writer::write(&plan, &checkpoint, &opened, pending.file(), output, progress, &cancelled);
+            cancel(written.is_err());
+            let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (hashed, written)
+        });
+        // A damaged source explains a cancelled write; a failed write does not explain a cancelled digest.
+        let (source_sha256, mut findings) = hashed?;
+        let written = written?;
+        let inflated: Vec<&str> = checkpoint.storages.iter().enumerate().filter(|(i, _)| needed[*i]).filter_map(|(_, s)| match &s.content {
+            Content::Deflated { member, .. } => Some(member.as_str()),
+            _ => None,
+        }).collect();
+        let unread = checkpoint.document.members.iter().filter(|m| m.deflated && !m.structural && !inflated.contains(&m.name.as_str()));
+        findings.extend(digest::unread_members(unread, &options.read)?);
+        findings.extend(opened.findings.iter().cloned());
+
+        let verified = against_source::compare(&plan, &checkpoint, &opened, pending.reopen()?, output, written, progress)?;
+        source.unchanged()?;
+        let manifest = ledger.seal(source_sha256, &verified, &findings);
+        let manifest_path = output::publish(pending, &manifest, extras, options.force, &verified)?;
+        Ok(Converted { output: output.to_owned(), manifest_path, manifest })
+    }
+}
+
+fn never_the_input(source: &Source, output: &Path) -> Result<()> {
+    let same = |a: &Path, b: &Path| fs::canonicalize(a).ok().zip(fs::canonicalize(b).ok()).is_some_and(|(a, b)| a == b);
+    if same(source.path(), output) {
+        return Err(error::usage(format!("the output {} is the input itself", crate::text::quoted(&output.to_string_lossy(), 300))).help("choose another name with -o"));
+    }
+    Ok(())
+}

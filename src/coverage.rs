@@ -1,0 +1,82 @@
+//! Bytes of the storages that no tensor is a view of: what a view of a larger buffer left behind when it was saved.
+
+use std::ops::Range;
+
+use crate::checkpoint::Checkpoint;
+use crate::ledger::UncoveredRecord;
+use crate::storage::Content;
+use crate::tensor::View;
+
+/// A view of more separate runs than this counts as covering all bytes from its first to its last.
+const MAX_RUNS: u64 = 100_000;
+
+/// Every storage with bytes that no tensor of the checkpoint covers, written or not, in the order of the file.
+pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<UncoveredRecord> {
+    let mut covered: Vec<Vec<Range<u64>>> = vec![Vec::new(); checkpoint.storages.len()];
+    for tensor in &checkpoint.tensors {
+        covered[tensor.storage.index()].extend(runs(&tensor.view));
+    }
+    let storages = checkpoint.storages.iter().zip(covered).filter(|(storage, _)| !matches!(storage.content, Content::Meta));
+    storages
+        .filter_map(|(storage, ranges)| {
+            let uncovered_bytes = storage.len - total(ranges);
+            (uncovered_bytes > 0).then(|| UncoveredRecord { storage: storage.key.clone(), bytes: storage.len, uncovered_bytes })
+        })
+        .collect()
+}
+
+/// The runs of consecutive bytes that a view touches.
+fn runs(view: &View) -> Vec<Range<u64>> {
+    let item = u64::from(view.item_bytes());
+    if view.n_elements() == 0 {
+        return Vec::new();
+    }
+    // In the order of memory, each dimension that continues the run below it is merged into it.
+    let mut dims: Vec<(u64, u64)> = view.coalesced().into_iter().filter(|(_, stride)| *stride > 0).collect();
+    dims.sort_by_key(|(_, stride)| *stride);
+    let mut run_bytes = item;
+    let mut outer = Vec::new();
+    for (size, stride) in dims {
+        if outer.is_empty() && stride <= run_bytes {
+            run_bytes += (size - 1) * stride;
+        } else {
+            outer.push((size, stride));
+        }
+    }
+    let n_runs = outer.iter().try_fold(1u64, |n, (size, _)| n.checked_mul(*size));
+    if n_runs.is_none_or(|n| n > MAX_RUNS) {
+        return vec![view.extent()];
+    }
+    let mut starts = vec![view.offset()];
+    for (size, stride) in outer {
+        starts = starts.iter().flat_map(|start| (0..size).map(move |i| start + i * stride)).collect();
+    }
+    starts.into_iter().map(|start| start..start + run_bytes).collect()
+}
+
+/// The number of bytes in a union of ranges.
+fn total(mut ranges: Vec<Range<u64>>) -> u64 {
+    ranges.sort_by_key(|range| range.start);
+    let (mut total, mut end) = (0, 0);
+    for range in ranges {
+        let start = range.start.max(end);
+        total += range.end.saturating_sub(start);
+        end = end.max(range.end);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+    use crate::tensor::layout::Declared;
+
+    #[test]
+    fn transposed_views_cover_everything_and_steps_leave_gaps() {
+        for (shape, strides, covered) in [(&[3, 2][..], &[1, 3][..], 24), (&[2], &[2], 8), (&[2, 2], &[3, 1], 16), (&[4], &[0], 4), (&[0], &[1], 0)] {
+            let view = View::new(&Declared { shape, strides, offset: 0 }, 4, 24, &Place::start_of("")).unwrap();
+            assert_eq!(total(runs(&view)), covered, "{shape:?} {strides:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Everything of a checkpoint that is no tensor, as JSON: hyper-parameters, epochs, names.
+//!
+//! A tensor is `{"$tensor": path}`. A container that was written before, or that contains itself, is `{"$ref": path}`,
+//! so that the output is never larger than the input asks for. Objects carry their class in `$class`, what JSON cannot
+//! hold carries its kind: `$bytes` (hex), `$int`, `$float`, `$global`, `$text` (lone surrogates replaced), `$storage`, and `$cut` for nesting without end.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::{Checkpoint, mapping_pairs, state_entries};
+use crate::globals::{Meaning, meaning};
+use crate::names::{Step, unique_pairs};
+use crate::pickle::{Graph, Node, NodeId, Object, Text};
+
+/// Bytes values longer than this are only counted.
+const MAX_BYTES: u64 = 4096;
+/// Containers nested deeper than this are cut; readers of JSON overflow their stack not much further.
+const MAX_DEPTH: usize = 200;
+
+/// The extras of a checkpoint, as the text of a JSON file.
+pub(crate) fn to_json(checkpoint: &Checkpoint) -> String {
+    let graph = &checkpoint.document.graph;
+    let tensors = checkpoint.leaves.iter().map(|leaf| (leaf.node, checkpoint.paths.show(leaf.path))).collect();
+    let value = Writer { graph, tensors, done: HashMap::new() }.run();
+    format!("{value:#}\n")
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    tensors: HashMap<NodeId, String>,
+    /// The paths of containers that were written.
+    done: HashMap<NodeId, String>,
+}
+
+/// A container whose values are being written.
+struct Frame {
+    shape: Shape,
+    path: String,
+    rest: std::vec::IntoIter<(String, NodeId)>,
+    key: String,
+}
+
+enum Shape {
+    List(Vec<Value>),
+    Map(Map<String, Value>),
+}
+
+impl Frame {
+    fn add(&mut self, value: Value) {
+        match &mut self.shape {
+            Shape::List(items) => items.push(value),
+            Shape::Map(map) => {
+                // Keys of different types may have one spelling; none may be lost.
+                let mut key = std::mem::take(&mut self.key);
+                while map.contains_key(&key) {
+                    key.push('\'');
+                }
+                map.insert(key, value);
+            }
+        }
+    }
+
+    fn close(self) -> Value {
+        match self.shape {
+            Shape::List(items) => Value::Array(items),
+            Shape::Map(map) => Value::Object(map),
+        }
+    }
+}
+
+/// A value is either written or a container that is still to be filled.
+enum Opened {
+    Value(Value),
+    Container(Frame),
+}
+
+impl Writer<'_> {
+    /// With a stack of its own: the depth of a file must not become the depth of ours.
+    fn run(&mut self) -> Value {
+        let mut frames: Vec<Frame> = Vec::new();
+        let mut next = self.open(self.graph.root(), "root".to_owned(), 0);
+        loop {
+            match next {
+                Opened::Container(frame) => frames.push(frame),
+                Opened::Value(value) => match frames.last_mut() {
+                    Some(frame) => frame.add(value),
+                    None => return value,
+                },
+            }
+            let depth = frames.len();
+            let Some(frame) = frames.last_mut() else { unreachable!("a value without a frame was returned") };
+            next = match frame.rest.next() {
+                Some((key, child)) => {
+                    let path = format!("{}.{key}", frame.path);
+                    frame.key = key;
+                    self.open(child, path, depth)
+                }
+                None => Opened::Value(frames.pop().map_or(Value::Null, Frame::close)),
+            };
+        }
+    }
+
+    fn open(&mut self, node: NodeId, path: String, depth: usize) -> Opened {
+        if let Some(tensor) = self.tensors.get(&node) {
+            return Opened::Value(json!({ "$tensor": tensor }));
+        }
+        let graph = self.graph;
+        let (shape, rest) = match graph.node(node) {
+            Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => (Shape::List(Vec::new()), indexed(items)),
+            Node::Dict(pairs) => (Shape::Map(Map::new()), self.keyed(pairs)),
+            Node::Object(object) => self.object(object),
+            simple => return Opened::Value(self.simple(node, simple)),
+        };
+        if !rest.is_empty() {
+            if let Some(first) = self.done.get(&node) {
+                return Opened::Value(json!({ "$ref": first }));
+            }
+            if depth >= MAX_DEPTH {
+                return Opened::Value(json!({ "$cut": format!("nested more than {MAX_DEPTH} deep") }));
+            }
+            self.done.insert(node, path.clone());
+        }
+        Opened::Container(Frame { shape, path, rest: rest.into_iter(), key: String::new() })
+    }
+
+    fn keyed(&self, pairs: &[(NodeId, NodeId)]) -> Vec<(String, NodeId)> {
+        let (unique, _) = unique_pairs(self.graph, pairs.iter().copied());
+        unique.into_iter().map(|(key, value)| (Step::key(self.graph, key).name, value)).collect()
+    }
+
+    fn object(&self, object: &Object) -> (Shape, Vec<(String, NodeId)>) {
+        let graph = self.graph;
+        let global = graph.global(object.callable);
+        let meaning = global.and_then(|global| meaning(&global.module, &global.name));
+        let args = graph.tuple(object.args).unwrap_or_default();
+        if matches!(meaning, Some(Meaning::Sequence)) || global.is_some_and(|global| global.path() == "torch.Size") {
+            let given = args.first().and_then(|&arg| graph.sequence(arg)).unwrap_or_default();
+            return (Shape::List(Vec::new()), indexed(&[given, &object.appended].concat()));
+        }
+        if matches!(meaning, Some(Meaning::Mapping)) {
+            let pairs: Vec<_> = mapping_pairs(graph, object).collect();
+            return (Shape::Map(Map::new()), self.keyed(&pairs));
+        }
+        let mut map = Map::new();
+        map.insert("$class".to_owned(), json!(global.map(|global| global.path())));
+        let mut rest: Vec<(String, NodeId)> = Vec::new();
+        if !args.is_empty() {
+            rest.push(("$args".to_owned(), object.args));
+        }
+        rest.extend(object.kwargs.map(|kwargs| ("$kwargs".to_owned(), kwargs)));
+        rest.extend(self.keyed(&object.items));
+        rest.extend(indexed(&object.appended));
+        rest.extend(object.states.iter().flat_map(|&state| state_entries(graph, state)).map(|entry| (entry.step.name, entry.node)));
+        (Shape::Map(map), rest)
+    }
+
+    fn simple(&self, id: NodeId, node: &Node) -> Value {
+        match node {
+            Node::Bool(value) => json!(value),
+            Node::Int(value) => json!(value),
+            Node::Long(blob) => json!({ "$int": format!("0x{}", hex(self.graph.blob(*blob).iter().rev())) }),
+            Node::LongText(blob) => json!({ "$int": String::from_utf8_lossy(self.graph.blob(*blob)) }),
+            Node::Float(value) if value.is_finite() => json!(value),
+            Node::Float(value) => json!({ "$float": value.to_string() }),
+            Node::Text(_) | Node::Str(_) => match self.graph.text(id) {
+                Some(Text::Utf8(text)) => json!(text),
+                Some(text) => json!({ "$text": text.lossy() }),
+                None => json!(Step::key(self.graph, id).name), // a Python 2 string that is not UTF-8, as Latin-1
+            },
+            Node::Bytes(blob) | Node::ByteArray(blob) if blob.len() <= MAX_BYTES => json!({ "$bytes": hex(self.graph.blob(*blob).iter()) }),
+            Node::Bytes(blob) | Node::ByteArray(blob) => json!({ "$bytes": format!("{} bytes", blob.len()) }),
+            Node::Global(_) => json!({ "$global": self.graph.global(id).map(|global| global.path()) }),
+            Node::Persistent(_) => json!({ "$storage": self.graph.place(id).to_string() }),
+            _ => Value::Null,
+        }
+    }
+}
+
+fn indexed(items: &[NodeId]) -> Vec<(String, NodeId)> {
+    items.iter().enumerate().map(|(i, &item)| (i.to_string(), item)).collect()
+}
+
+fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}

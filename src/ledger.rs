@@ -1,0 +1,356 @@
+//! The record of a conversion: what the source is, what was written, what was left out and why. `inspect` shows it
+//! before anything is written; sealed with the digests of a verified output it is the manifest.
+//!
+//! The JSON is versioned and described by `docs/manifest.schema.json`. It holds no time and no machine, so that the
+//! same input gives the same bytes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Checkpoint;
+use crate::coverage;
+use crate::digest::Sha;
+use crate::plan::Plan;
+use crate::rules::Finding;
+use crate::select::Selected;
+use crate::source::Source;
+use crate::verify::Verified;
+
+/// The version of the format; a reader refuses a higher one.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// Everything that is known of one checkpoint and of what becomes of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Ledger {
+    pub manifest_version: u32,
+    pub tool: Tool,
+    pub source: SourceRecord,
+    /// The dotted name of the part of the checkpoint that is taken; `.` for all of it.
+    pub root: String,
+    pub outputs: Vec<OutputRecord>,
+    /// In the order of the file.
+    pub tensors: Vec<TensorRecord>,
+    /// Names that are the same tensor as another one: dropped name to kept name.
+    pub aliases: BTreeMap<String, String>,
+    /// Tensors that safetensors cannot hold as they are, and what they were.
+    pub lowered: BTreeMap<String, String>,
+    pub left_out: Vec<LeftOutRecord>,
+    /// Tensors outside the root.
+    pub outside_root: Vec<OutsideRecord>,
+    pub uncovered_storage_bytes: Vec<UncoveredRecord>,
+    pub unreferenced_members: Vec<MemberRecord>,
+    pub globals: Vec<GlobalRecord>,
+    pub other_values: Vec<OtherRecord>,
+    pub findings: Vec<FindingRecord>,
+}
+
+/// The program that made the record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tool {
+    pub name: String,
+    pub version: String,
+}
+
+/// The input file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// Relative to the folder of the manifest where that is possible.
+    pub path: String,
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub container: String,
+    /// What the file says of its producer.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// An output file, beside its manifest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OutputRecord {
+    /// The file's name.
+    pub path: String,
+    pub bytes: u64,
+    /// Bytes before the data.
+    pub header_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// A tensor of the output.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TensorRecord {
+    pub name: String,
+    /// As safetensors calls it.
+    pub dtype: String,
+    pub shape: Vec<u64>,
+    /// First byte and the byte after the last, counted from the end of the header.
+    pub data_offsets: [u64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub from: Origin,
+}
+
+/// Where a tensor came from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Origin {
+    /// The place in the tree, as Python would write it.
+    pub path: String,
+    /// The opcode that rebuilds it.
+    pub member: String,
+    pub offset: u64,
+    /// The storage that holds its elements.
+    pub storage: String,
+    /// Bytes from the start of the storage to the first element.
+    pub storage_offset: u64,
+    /// Bytes from one element to the next along each dimension of the tensor in the input.
+    pub strides: Vec<u64>,
+    /// The dtype in the input, as torch calls it.
+    pub dtype: String,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub byte_swapped: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub conjugated: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub negated: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A tensor inside the root that is not written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LeftOutRecord {
+    pub name: String,
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<i64>>,
+    pub reason: String,
+}
+
+/// Tensors outside the root, by the part of the checkpoint that they are in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OutsideRecord {
+    pub name: String,
+    pub tensors: u64,
+    pub bytes: u64,
+    /// The argument that takes them.
+    pub include_with: String,
+}
+
+/// Bytes of a storage that no tensor of the checkpoint covers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UncoveredRecord {
+    pub storage: String,
+    pub bytes: u64,
+    pub uncovered_bytes: u64,
+}
+
+/// A member of an archive that nothing refers to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MemberRecord {
+    pub name: String,
+    pub bytes: u64,
+}
+
+/// A global that the pickle mentions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GlobalRecord {
+    pub global: String,
+    pub mentions: u64,
+    /// Where it is mentioned first.
+    pub member: String,
+    pub offset: u64,
+}
+
+/// A value at the top of the checkpoint that holds no tensor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OtherRecord {
+    pub name: String,
+    /// What it is, in words.
+    pub value: String,
+}
+
+/// A finding.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FindingRecord {
+    pub kind: String,
+    pub severity: String,
+    pub global: Option<String>,
+    pub member: String,
+    pub offset: u64,
+    pub message: String,
+    pub arguments: Option<String>,
+}
+
+impl From<&Finding> for FindingRecord {
+    fn from(finding: &Finding) -> Self {
+        FindingRecord {
+            kind: finding.kind.to_owned(),
+            severity: finding.severity.as_str().to_owned(),
+            global: finding.global.clone(),
+            member: finding.place.member.to_string(),
+            offset: finding.place.offset,
+            message: finding.message.clone(),
+            arguments: finding.arguments.clone(),
+        }
+    }
+}
+
+/// The most values without tensors that are listed.
+const MAX_OTHER_VALUES: usize = 1_000;
+
+impl Ledger {
+    /// The record of what `plan` will write to a file called `output`.
+    pub fn new(checkpoint: &Checkpoint, selected: &Selected, plan: &Plan, source: &Source, source_path: String, output: &str) -> Ledger {
+        let tensors: Vec<TensorRecord> = plan
+            .tensors
+            .iter()
+            .map(|planned| {
+                let tensor = checkpoint.tensor(planned.tensor);
+                let from = Origin {
+                    path: checkpoint.paths.show(planned.path),
+                    member: tensor.place.member.to_string(),
+                    offset: tensor.place.offset,
+                    storage: checkpoint.storage_of(tensor).key.clone(),
+                    storage_offset: tensor.view.offset(),
+                    strides: tensor.view.strides().to_vec(),
+                    dtype: tensor.dtype.name().to_owned(),
+                    byte_swapped: tensor.transform.swap,
+                    conjugated: tensor.transform.conj,
+                    negated: tensor.transform.neg,
+                };
+                TensorRecord {
+                    name: planned.name.to_string(),
+                    dtype: planned.dtype.to_string(),
+                    shape: planned.shape.clone(),
+                    data_offsets: [planned.bytes.start, planned.bytes.end],
+                    sha256: None,
+                    from,
+                }
+            })
+            .collect();
+        let lowered = plan.tensors.iter().filter_map(|planned| {
+            let tensor = checkpoint.tensor(planned.tensor);
+            let from = tensor.lowered_from.clone().or_else(|| tensor.dtype.is_lowered().then(|| tensor.dtype.name().to_owned()));
+            Some((planned.name.to_string(), from?))
+        });
+        Ledger {
+            manifest_version: MANIFEST_VERSION,
+            tool: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            source: SourceRecord {
+                path: source_path,
+                bytes: source.len(),
+                sha256: None,
+                container: checkpoint.document.kind.as_str().to_owned(),
+                facts: checkpoint.document.facts.iter().map(|(fact, value)| ((*fact).to_owned(), value.clone())).collect(),
+            },
+            root: selected.root_name.clone(),
+            outputs: vec![OutputRecord { path: output.to_owned(), bytes: plan.file_bytes(), header_bytes: plan.header.len() as u64, sha256: None }],
+            lowered: lowered.collect(),
+            tensors,
+            aliases: selected.aliases.iter().map(|(dropped, kept)| (dropped.to_string(), kept.to_string())).collect(),
+            left_out: selected
+                .left_out
+                .iter()
+                .map(|left| LeftOutRecord {
+                    name: left.name.clone(),
+                    path: checkpoint.paths.show(left.path),
+                    dtype: left.dtype.clone(),
+                    shape: left.shape.clone(),
+                    reason: left.reason.clone(),
+                })
+                .collect(),
+            outside_root: selected
+                .outside
+                .iter()
+                .map(|part| OutsideRecord { name: part.name.clone(), tensors: part.tensors, bytes: part.bytes, include_with: "--root .".to_owned() })
+                .collect(),
+            uncovered_storage_bytes: coverage::uncovered(checkpoint),
+            unreferenced_members: unreferenced(checkpoint),
+            globals: checkpoint
+                .document
+                .graph
+                .globals()
+                .iter()
+                .map(|global| GlobalRecord { global: global.path(), mentions: global.mentions, member: global.first.member.to_string(), offset: global.first.offset })
+                .collect(),
+            other_values: other_values(checkpoint),
+            findings: checkpoint.findings.iter().map(FindingRecord::from).collect(),
+        }
+    }
+
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.data_offsets[1] - tensor.data_offsets[0]).sum()
+    }
+
+    /// Adds the digests of the source and of a verified output, and what was found on the way.
+    #[must_use]
+    pub fn seal(mut self, source: Sha, verified: &Verified, findings: &[Finding]) -> Manifest {
+        let written = verified.written();
+        self.source.sha256 = Some(source.to_string());
+        for output in &mut self.outputs {
+            output.sha256 = Some(written.sha256.to_string());
+        }
+        for (record, sha) in self.tensors.iter_mut().zip(&written.tensors) {
+            record.sha256 = Some(sha.to_string());
+        }
+        self.findings.extend(findings.iter().map(FindingRecord::from));
+        Manifest(self)
+    }
+}
+
+/// A ledger with the digests of a verified output. Only [`Ledger::seal`] makes one, and it asks for the proof.
+#[derive(Debug, Clone)]
+pub struct Manifest(Ledger);
+
+impl Manifest {
+    /// The record.
+    pub fn ledger(&self) -> &Ledger {
+        &self.0
+    }
+
+    /// The manifest as it stands in its file.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(&self.0).unwrap_or_else(|e| unreachable!("a ledger has only text keys: {e}"));
+        json + "\n"
+    }
+}
+
+/// `path` as seen from `folder`, where both exist; else as it is. Slashes on every platform.
+pub(crate) fn relative_path(path: &Path, folder: &Path) -> String {
+    let relative = || {
+        let (path, folder) = (path.canonicalize().ok()?, folder.canonicalize().ok()?);
+        let common = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+        let ups = folder.components().skip(common).map(|_| "..".to_owned());
+        let downs = path.components().skip(common).map(|part| part.as_os_str().to_string_lossy().into_owned());
+        Some(ups.chain(downs).collect::<Vec<_>>().join("/"))
+    };
+    relative().unwrap_or_else(|| path.to_string_lossy().into_owned())
+}
+
+fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
+    let referenced: std::collections::HashSet<&str> = checkpoint.storages.iter().map(|storage| storage.key.as_str()).collect();
+    let used = |key: &Option<String>| key.as_deref().is_some_and(|key| referenced.contains(key));
+    let unused = checkpoint.document.members.iter().filter(|m| !m.structural && !used(&m.storage_key));
+    unused.map(|m| MemberRecord { name: m.name.clone(), bytes: m.len }).collect()
+}
+
+/// What stands at the top of the checkpoint beside the tensors.
+fn other_values(checkpoint: &Checkpoint) -> Vec<OtherRecord> {
+    let graph = &checkpoint.document.graph;
+    let first_steps = checkpoint.leaves.iter().filter_map(|leaf| checkpoint.paths.steps(leaf.path).first().map(ToString::to_string));
+    let with_tensors: std::collections::HashSet<String> = first_steps.collect();
+    crate::checkpoint::top_values(graph)
+        .into_iter()
+        .filter(|(step, _)| !with_tensors.contains(&step.to_string()))
+        .take(MAX_OTHER_VALUES)
+        .map(|(step, node)| OtherRecord { name: step.name, value: crate::describe::value(graph, node) })
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! The `--json` output of the commands: frozen shapes of their own.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::convert::Converted;
+use crate::error::Error;
+use crate::ledger::{FindingRecord, Ledger};
+use crate::verify::Report;
+
+/// One line of `convert --json`, also when the input is refused.
+#[derive(Debug, Serialize)]
+pub struct Conversion<'a> {
+    input: String,
+    decision: &'static str,
+    reason: Option<&'static str>,
+    message: Option<String>,
+    place: Option<PlaceRecord>,
+    help: Option<String>,
+    tensors: u64,
+    outputs: Vec<String>,
+    manifest: Option<String>,
+    findings: &'a [FindingRecord],
+}
+
+#[derive(Debug, Serialize)]
+struct PlaceRecord {
+    member: String,
+    offset: u64,
+}
+
+impl<'a> Conversion<'a> {
+    /// A conversion that was done.
+    pub fn done(input: &Path, converted: &'a Converted) -> Self {
+        let ledger = converted.manifest.ledger();
+        Conversion {
+            outputs: vec![path(&converted.output)],
+            manifest: Some(path(&converted.manifest_path)),
+            ..Conversion::planned(input, ledger)
+        }
+    }
+
+    /// A conversion that would be done.
+    pub fn planned(input: &Path, ledger: &'a Ledger) -> Self {
+        Conversion {
+            input: path(input),
+            decision: "convert",
+            reason: None,
+            message: None,
+            place: None,
+            help: None,
+            tensors: ledger.tensors.len() as u64,
+            outputs: Vec::new(),
+            manifest: None,
+            findings: &ledger.findings,
+        }
+    }
+
+    /// A refusal, with the findings made before it.
+    pub fn refused(input: &Path, error: &Error, findings: &'a [FindingRecord]) -> Self {
+        Conversion {
+            input: path(input),
+            decision: "refuse",
+            reason: Some(error.code().as_str()),
+            message: Some(error.message().to_owned()),
+            place: error.place().map(|place| PlaceRecord { member: place.member.to_string(), offset: place.offset }),
+            help: error.advice().map(str::to_owned),
+            tensors: 0,
+            outputs: Vec::new(),
+            manifest: None,
+            findings,
+        }
+    }
+}
+
+/// One line of `verify --json`.
+#[derive(Debug, Serialize)]
+pub struct Verification {
+    manifest: String,
+    verified: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+    tensors: u64,
+    bytes: u64,
+    source_checked: bool,
+}
+
+impl Verification {
+    /// Everything is as the manifest says.
+    pub fn same(report: &Report) -> Self {
+        Verification {
+            manifest: path(&report.manifest),
+            verified: true,
+            reason: None,
+            message: None,
+            tensors: report.tensors,
+            bytes: report.bytes,
+            source_checked: report.source_checked,
+        }
+    }
+
+    /// It is not, or could not be checked.
+    pub fn failed(manifest: &Path, error: &Error) -> Self {
+        Verification {
+            manifest: path(manifest),
+            verified: false,
+            reason: Some(error.code().as_str()),
+            message: Some(error.message().to_owned()),
+            tensors: 0,
+            bytes: 0,
+            source_checked: false,
+        }
+    }
+}
+
+/// One line of JSON.
+pub fn line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|e| unreachable!("these records have only text keys: {e}"))
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

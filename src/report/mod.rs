@@ -1,0 +1,4 @@
+//! What people and machines are shown. Text goes through `text::printable`; JSON carries names exactly.
+
+pub mod json;
+pub mod text;

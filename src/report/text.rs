@@ -1,0 +1,150 @@
+//! Reports for people.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::ledger::{FindingRecord, Ledger};
+use crate::text::{bytes, count, printable, quoted};
+
+/// Names longer than this do not widen the table.
+const MAX_NAME_COLUMN: usize = 60;
+/// Lists in a summary show this many items; `--json` and the manifest have all.
+const MAX_LISTED: usize = 5;
+
+/// What a conversion did, in a few lines.
+pub fn converted(input: &Path, output: &Path, manifest: &Path, ledger: &Ledger) -> String {
+    let mut text = String::new();
+    line(&mut text, format_args!("converted {} ({}, {})", shown(input), container(ledger), bytes(ledger.source.bytes)));
+    line(&mut text, format_args!("  {}, {} -> {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes()), shown(output)));
+    notes(&mut text, ledger);
+    line(&mut text, format_args!("  verified bit for bit; every digest is in {}", shown(manifest)));
+    text
+}
+
+/// What a conversion would do.
+pub fn planned(input: &Path, output: &Path, ledger: &Ledger) -> String {
+    let mut text = String::new();
+    line(&mut text, format_args!("would convert {} ({}, {})", shown(input), container(ledger), bytes(ledger.source.bytes)));
+    line(&mut text, format_args!("  {}, {} -> {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.outputs.iter().map(|o| o.bytes).sum()), shown(output)));
+    notes(&mut text, ledger);
+    text
+}
+
+/// Everything that is known of a checkpoint.
+pub fn inspected(input: &Path, ledger: &Ledger) -> String {
+    let mut text = String::new();
+    line(&mut text, format_args!("{}: {}, {}", shown(input), container(ledger), bytes(ledger.source.bytes)));
+    for (fact, value) in &ledger.source.facts {
+        line(&mut text, format_args!("  {fact}: {}", printable(value)));
+    }
+    tensors(&mut text, ledger);
+    line(&mut text, format_args!("{}, {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes())));
+    if ledger.root != "." {
+        line(&mut text, format_args!("taken from {}", quoted(&ledger.root, 100)));
+    }
+    section(&mut text, "tied names", ledger.aliases.iter().map(|(dropped, kept)| format!("{} = {}", printable(dropped), printable(kept))));
+    section(&mut text, "lowered", ledger.lowered.iter().map(|(name, from)| format!("{} was {}", printable(name), printable(from))));
+    section(&mut text, "left out", ledger.left_out.iter().map(|left| {
+        let shape = left.shape.as_ref().map(|shape| format!(" {shape:?}")).unwrap_or_default();
+        let dtype = left.dtype.as_ref().map(|dtype| format!(" ({}{shape})", printable(dtype))).unwrap_or_default();
+        format!("{}{dtype}: {}", printable(&left.name), left.reason)
+    }));
+    section(&mut text, "outside the root", ledger.outside_root.iter().map(|part| {
+        format!("{}: {}, {}; {} takes them", quoted(&part.name, 100), count(part.tensors, "tensor"), bytes(part.bytes), part.include_with)
+    }));
+    section(&mut text, "other values", ledger.other_values.iter().map(|other| format!("{}: {}", printable(&other.name), other.value)));
+    section(&mut text, "storage bytes that no tensor covers", ledger.uncovered_storage_bytes.iter().map(|storage| {
+        format!("storage {}: {} of {}", printable(&storage.storage), bytes(storage.uncovered_bytes), bytes(storage.bytes))
+    }));
+    section(&mut text, "members that nothing refers to", ledger.unreferenced_members.iter().map(|member| format!("{} ({})", printable(&member.name), bytes(member.bytes))));
+    section(&mut text, "globals", ledger.globals.iter().map(|global| {
+        let times = if global.mentions == 1 { String::new() } else { format!(", {} times", global.mentions) };
+        format!("{} at {}{times}", printable(&global.global), place(&global.member, global.offset))
+    }));
+    section(&mut text, "findings", ledger.findings.iter().map(finding));
+    text
+}
+
+fn tensors(text: &mut String, ledger: &Ledger) {
+    let rows: Vec<[String; 4]> = ledger
+        .tensors
+        .iter()
+        .map(|tensor| [printable(&tensor.name).into_owned(), tensor.dtype.clone(), format!("{:?}", tensor.shape), bytes(tensor.data_offsets[1] - tensor.data_offsets[0])])
+        .collect();
+    let header = ["tensor", "dtype", "shape", "size"].map(str::to_owned);
+    let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, dtype, shape, size) = (width(0).min(MAX_NAME_COLUMN), width(1), width(2).min(MAX_NAME_COLUMN), width(3));
+    text.push('\n');
+    for row in [&header].into_iter().chain(&rows) {
+        line(text, format_args!("{:name$}  {:dtype$}  {:shape$}  {:>size$}", row[0], row[1], row[2], row[3]));
+    }
+    text.push('\n');
+}
+
+/// What a user should know beyond the numbers.
+fn notes(text: &mut String, ledger: &Ledger) {
+    if ledger.root != "." {
+        line(text, format_args!("  taken from {}", quoted(&ledger.root, 100)));
+    }
+    if !ledger.outside_root.is_empty() {
+        let parts = ledger.outside_root.iter().map(|part| format!("{} ({}, {})", quoted(&part.name, 60), count(part.tensors, "tensor"), bytes(part.bytes)));
+        line(text, format_args!("  not taken: {}; --root . takes everything", listed(parts, ledger.outside_root.len())));
+    }
+    if !ledger.left_out.is_empty() {
+        let parts = ledger.left_out.iter().map(|left| format!("{}: {}", quoted(&left.name, 60), left.reason));
+        line(text, format_args!("  left out: {}", listed(parts, ledger.left_out.len())));
+    }
+    if !ledger.aliases.is_empty() {
+        let parts = ledger.aliases.iter().map(|(dropped, kept)| format!("{} = {}", printable(dropped), printable(kept)));
+        line(text, format_args!("  tied, written once: {}", listed(parts, ledger.aliases.len())));
+    }
+    if !ledger.lowered.is_empty() {
+        let parts = ledger.lowered.iter().map(|(name, from)| format!("{} was {from}", printable(name)));
+        line(text, format_args!("  lowered: {}", listed(parts, ledger.lowered.len())));
+    }
+    let serious: Vec<&FindingRecord> = ledger.findings.iter().filter(|finding| finding.severity != "note").collect();
+    if !serious.is_empty() {
+        line(text, format_args!("  not run: {}", listed(serious.iter().map(|f| f.message.clone()), serious.len())));
+    }
+}
+
+fn finding(finding: &FindingRecord) -> String {
+    let arguments = finding.arguments.as_ref().map(|arguments| format!(" with ({})", printable(arguments))).unwrap_or_default();
+    format!("{}: {}{arguments} (at {})", finding.severity, printable(&finding.message), place(&finding.member, finding.offset))
+}
+
+fn place(member: &str, offset: u64) -> String {
+    crate::Place::start_of(member).with_offset(offset).to_string()
+}
+
+fn container(ledger: &Ledger) -> String {
+    ledger.source.container.replace('-', " ")
+}
+
+fn listed(items: impl Iterator<Item = String>, total: usize) -> String {
+    let mut shown: Vec<String> = items.take(MAX_LISTED).collect();
+    if total > shown.len() {
+        shown.push(format!("and {} more", crate::text::thousands((total - shown.len()) as u64)));
+    }
+    shown.join("; ")
+}
+
+fn section(text: &mut String, title: &str, items: impl Iterator<Item = String>) {
+    let mut items = items.peekable();
+    if items.peek().is_some() {
+        line(text, format_args!("\n{title}"));
+        items.for_each(|item| line(text, format_args!("  {item}")));
+    }
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail. Trailing spaces of the last column are cut.
+    let start = text.len();
+    let _ = text.write_fmt(content);
+    text.truncate(start + text[start..].trim_end().len());
+    text.push('\n');
+}

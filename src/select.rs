@@ -1,0 +1,368 @@
+//! Which tensors of a checkpoint are written, and under which names. What is not chosen is listed with the reason.
+
+use std::collections::{BTreeMap, HashMap};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::checkpoint::{Checkpoint, Content, Leaf};
+use crate::error::{self, Code, Error, Result};
+use crate::globals::TensorId;
+use crate::limits::Limits;
+use crate::names::{PathId, Step, StepKind, TensorName};
+
+/// Where training programs keep the weights inside a checkpoint, best first.
+const WEIGHT_KEYS: &[&str] = &[
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "weights",
+    "params_ema",
+    "params",
+    "model_ema",
+    "ema",
+    "generator",
+];
+
+/// What to take from a checkpoint.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Selection {
+    /// Where the tensors are.
+    pub root: Root,
+    /// What happens to tensors that are one and the same under several names.
+    pub shared: Shared,
+    /// Globs of names; when there are any, only names that match one are taken.
+    pub include: Vec<String>,
+    /// Globs of names that are left out.
+    pub exclude: Vec<String>,
+    /// `(OLD, NEW)` names; OLD may also be a path as messages show it.
+    pub rename: Vec<(String, String)>,
+}
+
+/// Where in the checkpoint the tensors are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Root {
+    /// The whole checkpoint if it is a state dict; else the state dict under a well-known key.
+    #[default]
+    Auto,
+    /// Everything.
+    Whole,
+    /// The part with this dotted name.
+    Path(String),
+}
+
+/// What happens to tensors that are one and the same under several names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shared {
+    /// One name is kept, the alphabetically first; the others are recorded.
+    #[default]
+    Drop,
+    /// Every name gets a copy.
+    Copy,
+}
+
+/// The result of a selection.
+#[derive(Debug)]
+pub struct Selected {
+    /// The path of the root.
+    pub root: PathId,
+    /// The dotted name of the root; `.` for the whole checkpoint.
+    pub root_name: String,
+    /// What is written, sorted by name.
+    pub tensors: Vec<Named>,
+    /// Names that are the same tensor as another one: dropped name to kept name.
+    pub aliases: BTreeMap<TensorName, TensorName>,
+    /// What is left out of the root, in the order of the file.
+    pub left_out: Vec<LeftOut>,
+    /// What is outside the root, by its first step.
+    pub outside: Vec<Outside>,
+}
+
+/// A tensor under its name in the output.
+#[derive(Debug, Clone)]
+pub struct Named {
+    pub name: TensorName,
+    pub tensor: TensorId,
+    pub path: PathId,
+}
+
+/// A tensor that is not written, and why.
+#[derive(Debug, Clone)]
+pub struct LeftOut {
+    pub name: String,
+    pub path: PathId,
+    pub dtype: Option<String>,
+    pub shape: Option<Vec<i64>>,
+    pub reason: String,
+}
+
+/// Tensors outside the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outside {
+    /// The dotted name of their part of the checkpoint.
+    pub name: String,
+    pub tensors: u64,
+    pub bytes: u64,
+}
+
+impl Selection {
+    /// Applies the selection to a checkpoint.
+    ///
+    /// # Errors
+    /// `no-tensors` when nothing is left to write; `name-collision` and `name-invalid`; the error of an unsupported
+    /// tensor that was not left out; `usage` when the root or a renamed name does not exist.
+    pub fn apply(&self, checkpoint: &Checkpoint, limits: &Limits) -> Result<Selected> {
+        let root = self.find_root(checkpoint)?;
+        let paths = &checkpoint.paths;
+        let globs = Globs { include: matchers(&self.include)?, exclude: matchers(&self.exclude)? };
+        let mut chosen = Chosen { renames: &self.rename, used: vec![false; self.rename.len()], names: HashMap::new(), tensors: Vec::new() };
+        let mut left_out = Vec::new();
+        let mut outside: Vec<Outside> = Vec::new();
+        let depth = paths.ids(root).len();
+        for leaf in &checkpoint.leaves {
+            let ids = paths.ids(leaf.path);
+            if depth > 0 && ids.get(depth - 1) != Some(&root) {
+                count_outside(&mut outside, checkpoint, leaf, &ids, root);
+                continue;
+            }
+            let name = match (paths.name_below(root, leaf.path), &leaf.content, leaf.aside) {
+                (Ok(name), ..) => name,
+                // Without data or aside from the model, a name is only for the list.
+                (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path),
+                (Err(error), ..) => return Err(error),
+            };
+            let mut leave = |reason: &str| left_out.push(left(checkpoint, leaf, name.clone(), reason));
+            match (&leaf.content, leaf.aside) {
+                (Content::Absent(absence), _) => leave(&absence.reason),
+                (_, Some(reason)) => leave(reason),
+                _ if globs.excludes(&name) => leave("it was excluded on request"),
+                (Content::Unsupported(error), None) => return Err(error.clone().help(format!("leave it out with --exclude {} to convert the rest", crate::text::quoted(&name, 200)))),
+                (Content::Tensor(id), None) => chosen.add(checkpoint, name, leaf.path, *id, limits)?,
+            }
+        }
+        if let Some(i) = chosen.used.iter().position(|used| !used) {
+            return Err(error::usage(format!("--rename finds no tensor called {}", crate::text::quoted(&self.rename[i].0, 200))));
+        }
+        let mut tensors = chosen.tensors;
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let root_name = if root == PathId::ROOT { ".".to_owned() } else { paths.name_below(PathId::ROOT, root)? };
+        if tensors.is_empty() {
+            return Err(no_tensors(checkpoint, &left_out, &outside, &root_name));
+        }
+        let aliases = match self.shared {
+            Shared::Copy => BTreeMap::new(),
+            Shared::Drop => drop_shared(checkpoint, &mut tensors),
+        };
+        Ok(Selected { root, root_name, tensors, aliases, left_out, outside })
+    }
+
+    fn find_root(&self, checkpoint: &Checkpoint) -> Result<PathId> {
+        match &self.root {
+            Root::Whole => Ok(PathId::ROOT),
+            Root::Auto => Ok(auto_root(checkpoint)),
+            Root::Path(wanted) => named_root(checkpoint, wanted),
+        }
+    }
+}
+
+/// Goes down well-known keys as long as what is beside them are no weights.
+fn auto_root(checkpoint: &Checkpoint) -> PathId {
+    let mut root = PathId::ROOT;
+    loop {
+        let depth = checkpoint.paths.ids(root).len();
+        let mut best: Option<(usize, PathId)> = None;
+        for leaf in &checkpoint.leaves {
+            let ids = checkpoint.paths.ids(leaf.path);
+            if depth > 0 && ids.get(depth - 1) != Some(&root) {
+                continue;
+            }
+            match ids.get(depth) {
+                None => return root, // the root is a tensor itself
+                Some(&child) if child == leaf.path => {
+                    // A tensor right here that is more than a number, such as a best score, makes this a state dict.
+                    let weights = match &leaf.content {
+                        Content::Tensor(id) => checkpoint.tensor(*id).view.n_elements() > 1,
+                        Content::Absent(_) => false,
+                        Content::Unsupported(_) => true,
+                    };
+                    if weights {
+                        return root;
+                    }
+                }
+                Some(&child) => {
+                    let Some(step) = checkpoint.paths.steps(child).last().copied() else { continue };
+                    let rank = WEIGHT_KEYS.iter().position(|key| *key == step.name).filter(|_| step.kind == StepKind::Key);
+                    if let Some(rank) = rank.filter(|rank| best.is_none_or(|(best, _)| *rank < best)) {
+                        best = Some((rank, child));
+                    }
+                }
+            }
+        }
+        match best {
+            Some((_, child)) => root = child,
+            None => return root,
+        }
+    }
+}
+
+/// The one part of the tree whose dotted name is `wanted`.
+fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
+    let paths = &checkpoint.paths;
+    let mut found: Vec<PathId> = Vec::new();
+    for leaf in &checkpoint.leaves {
+        let mut name = String::new();
+        for id in paths.ids(leaf.path) {
+            let Some(step) = paths.steps(id).last().copied() else { continue };
+            if !name.is_empty() {
+                name.push('.');
+            }
+            name.push_str(&step.name);
+            if name == wanted && !found.contains(&id) {
+                found.push(id);
+            }
+        }
+    }
+    // One container may be reached by one path per leaf; they share their ids, so that two ids are two places.
+    match found.as_slice() {
+        [only] => Ok(*only),
+        [] => {
+            let mut known: Vec<String> = Vec::new();
+            for leaf in &checkpoint.leaves {
+                if let Some(first) = paths.ids(leaf.path).first().map(|&id| paths.steps(id)[0].name.clone())
+                    && !known.contains(&first)
+                {
+                    known.push(first);
+                }
+            }
+            let more = if known.len() > 8 { ", ..." } else { "" };
+            let known: Vec<String> = known.iter().take(8).map(|name| crate::text::quoted(name, 60)).collect();
+            Err(error::usage(format!("--root finds no tensors under {}", crate::text::quoted(wanted, 200)))
+                .help(format!("there are tensors under {}{more}; --root . takes everything", known.join(", "))))
+        }
+        [first, second, ..] => {
+            let message = format!("--root {} is two places: {} and {}", crate::text::quoted(wanted, 200), paths.show(*first), paths.show(*second));
+            Err(error::usage(message).help("choose the part above both, or use --include"))
+        }
+    }
+}
+
+struct Globs {
+    include: Vec<GlobMatcher>,
+    exclude: Vec<GlobMatcher>,
+}
+
+impl Globs {
+    fn excludes(&self, name: &str) -> bool {
+        (!self.include.is_empty() && !self.include.iter().any(|glob| glob.is_match(name))) || self.exclude.iter().any(|glob| glob.is_match(name))
+    }
+}
+
+fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
+    // Names are not paths: `*` matches everything, dots and slashes included.
+    let compile = |glob: &String| GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
+    globs
+        .iter()
+        .map(|glob| compile(glob).map(|glob| glob.compile_matcher()).map_err(|e| error::usage(format!("{} is no valid glob: {}", crate::text::quoted(glob, 100), e.kind()))))
+        .collect()
+}
+
+/// The tensors chosen so far, each name once.
+struct Chosen<'a> {
+    renames: &'a [(String, String)],
+    used: Vec<bool>,
+    names: HashMap<TensorName, PathId>,
+    tensors: Vec<Named>,
+}
+
+impl Chosen<'_> {
+    fn add(&mut self, checkpoint: &Checkpoint, name: String, path: PathId, tensor: TensorId, limits: &Limits) -> Result<()> {
+        let show = || checkpoint.paths.show(path);
+        let renamed = self.renames.iter().position(|(old, _)| *old == name || *old == show());
+        let name = match renamed {
+            Some(i) => {
+                self.used[i] = true;
+                self.renames[i].1.clone()
+            }
+            None => name,
+        };
+        let name = TensorName::new(name, &show(), limits)?;
+        if let Some(first) = self.names.insert(name.clone(), path) {
+            return Err(error::collision(name.as_str(), &checkpoint.paths.show(first), &show()));
+        }
+        self.tensors.push(Named { name, tensor, path });
+        Ok(())
+    }
+}
+
+/// Keeps, of names that are the same view of the same storage, the alphabetically first. `tensors` is sorted by name.
+fn drop_shared(checkpoint: &Checkpoint, tensors: &mut Vec<Named>) -> BTreeMap<TensorName, TensorName> {
+    let mut kept = HashMap::new();
+    let mut aliases = BTreeMap::new();
+    tensors.retain(|named| {
+        let tensor = checkpoint.tensor(named.tensor);
+        // As in the reference, tensors without elements share nothing.
+        if tensor.view.n_elements() == 0 {
+            return true;
+        }
+        match kept.entry(tensor.identity()) {
+            std::collections::hash_map::Entry::Vacant(first) => {
+                first.insert(named.name.clone());
+                true
+            }
+            std::collections::hash_map::Entry::Occupied(first) => {
+                aliases.insert(named.name.clone(), first.get().clone());
+                false
+            }
+        }
+    });
+    aliases
+}
+
+fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: String, reason: &str) -> LeftOut {
+    let (dtype, shape) = match &leaf.content {
+        Content::Absent(absence) => (absence.dtype.clone(), absence.shape.clone()),
+        Content::Tensor(id) => {
+            let tensor = checkpoint.tensor(*id);
+            let shape = tensor.view.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
+            (Some(tensor.dtype.name().to_owned()), Some(shape))
+        }
+        Content::Unsupported(_) => (None, None),
+    };
+    LeftOut { name, path: leaf.path, dtype, shape, reason: reason.to_owned() }
+}
+
+/// Counts a leaf with the part of the checkpoint that it belongs to: the first step that leads away from the root.
+fn count_outside(outside: &mut Vec<Outside>, checkpoint: &Checkpoint, leaf: &Leaf, ids: &[PathId], root: PathId) {
+    let root_ids = checkpoint.paths.ids(root);
+    let common = ids.iter().zip(&root_ids).take_while(|(a, b)| a == b).count();
+    let steps: Vec<&Step> = checkpoint.paths.steps(leaf.path);
+    let name = steps.iter().take(common + 1).map(|step| step.name.as_str()).collect::<Vec<_>>().join(".");
+    let bytes = match &leaf.content {
+        Content::Tensor(id) => checkpoint.tensor(*id).output_bytes(),
+        _ => 0,
+    };
+    match outside.iter_mut().find(|part| part.name == name) {
+        Some(part) => {
+            part.tensors += 1;
+            part.bytes += bytes;
+        }
+        None => outside.push(Outside { name, tensors: 1, bytes }),
+    }
+}
+
+fn no_tensors(checkpoint: &Checkpoint, left_out: &[LeftOut], outside: &[Outside], root_name: &str) -> Error {
+    let error = |message: String| Error::new(Code::NoTensors, message);
+    if let Some(first) = left_out.first() {
+        let n = crate::text::count(left_out.len() as u64, "tensor");
+        return error(format!("nothing is left to write: {n} left out, the first, {}, because {}", crate::text::quoted(&first.name, 100), first.reason));
+    }
+    if let Some(part) = outside.first() {
+        return error(format!("there are no tensors under {}", crate::text::quoted(root_name, 100))).help(format!("there are some under {}; --root . takes everything", crate::text::quoted(&part.name, 100)));
+    }
+    error(format!("the file holds no tensors: it is {}", crate::describe::value(&checkpoint.document.graph, checkpoint.document.graph.root())))
+        .help("there is nothing to convert; --extras writes what it holds as JSON when there are tensors too")
+}

@@ -1,0 +1,137 @@
+//! An output against the manifest that was written with it: sizes, the header, and the digest of every tensor.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+
+use crate::digest::Hasher;
+use crate::error::{self, Code, Error, Result};
+use crate::ledger::{Ledger, MANIFEST_VERSION, OutputRecord};
+use crate::progress::Progress;
+use crate::source::Source;
+use crate::text::quoted;
+
+/// A manifest is text of a few hundred bytes a tensor; a million tensors fit.
+const MAX_MANIFEST_BYTES: u64 = 2 << 30;
+
+/// What a check of a manifest covered.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Report {
+    pub manifest: PathBuf,
+    pub outputs: Vec<PathBuf>,
+    pub tensors: u64,
+    pub bytes: u64,
+    /// Whether the source was there and was checked too.
+    pub source_checked: bool,
+}
+
+/// Re-checks the outputs of a manifest, and its source where that is still in its place.
+///
+/// # Errors
+/// `mismatch`, naming the tensor, when a bit of an output is another; `io` when a file is missing.
+pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
+    let ledger = read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut report = Report { manifest: path.to_owned(), outputs: Vec::new(), tensors: ledger.tensors.len() as u64, bytes: 0, source_checked: false };
+    let source_path = folder.join(&ledger.source.path);
+    let source = source_path.is_file().then(|| Source::open(&source_path)).transpose()?;
+    let total = ledger.outputs.iter().map(|o| o.bytes.saturating_mul(2)).sum::<u64>() + source.as_ref().map_or(0, |s| s.len());
+    progress.start("verifying", total);
+    for output in &ledger.outputs {
+        // The name comes from a file: it must stay beside the manifest.
+        if Path::new(&output.path).file_name().is_none_or(|name| name != output.path.as_str()) {
+            return Err(error::mismatch(format!("the manifest names an output outside its folder: {}", quoted(&output.path, 200))));
+        }
+        let file = folder.join(&output.path);
+        check_output(&file, output, &ledger, progress)?;
+        report.bytes += output.bytes;
+        report.outputs.push(file);
+    }
+    if let Some(source) = source {
+        let recorded = ledger.source.sha256.as_deref().unwrap_or_default();
+        if source.len() != ledger.source.bytes || sha256(&source, progress)? != recorded {
+            return Err(error::mismatch(format!("the source {} is no longer the file that was converted", quoted(&source_path.to_string_lossy(), 300)))
+                .help("convert it again, or restore the source"));
+        }
+        report.source_checked = true;
+    }
+    Ok(report)
+}
+
+fn read(path: &Path) -> Result<Ledger> {
+    let source = Source::open(path)?;
+    if source.len() > MAX_MANIFEST_BYTES {
+        return Err(error::usage(format!("{} is too large for a manifest", quoted(&path.to_string_lossy(), 300))));
+    }
+    let text = fs::read(path).map_err(|e| error::io("read", path, &e))?;
+    let not_a_manifest = |why: String| Error::new(Code::Usage, format!("{} is no depickle manifest: {why}", quoted(&path.to_string_lossy(), 300)));
+    let ledger: Ledger = serde_json::from_slice(&text).map_err(|e| not_a_manifest(e.to_string()))?;
+    if ledger.manifest_version != MANIFEST_VERSION {
+        return Err(not_a_manifest(format!("version {}, this program reads version {MANIFEST_VERSION}", ledger.manifest_version)));
+    }
+    Ok(ledger)
+}
+
+fn check_output(path: &Path, output: &OutputRecord, ledger: &Ledger, progress: &dyn Progress) -> Result<()> {
+    let file = Source::open(path)?;
+    let shown = quoted(&path.to_string_lossy(), 300);
+    if file.len() != output.bytes {
+        return Err(error::mismatch(format!("{shown} has {} bytes, the manifest records {}", file.len(), output.bytes)));
+    }
+    // Tensor by tensor first, so that a difference is named; the digest of the file then covers the header.
+    let mut buffer = vec![0; 256 << 10];
+    for tensor in &ledger.tensors {
+        let [start, end] = tensor.data_offsets;
+        let inside = start <= end && output.header_bytes.checked_add(end).is_some_and(|end| end <= output.bytes);
+        if !inside {
+            return Err(error::mismatch(format!("the manifest places tensor {} outside {shown}", quoted(&tensor.name, 200))));
+        }
+        let mut hasher = Hasher::default();
+        let mut at = start;
+        while at < end {
+            let chunk = &mut buffer[..(end - at).min(256 << 10) as usize];
+            file.read_at(output.header_bytes + at, chunk)?;
+            hasher.update(chunk);
+            at += chunk.len() as u64;
+            progress.advance(chunk.len() as u64);
+        }
+        if Some(hasher.finish().to_string()) != tensor.sha256 {
+            return Err(error::mismatch(format!("tensor {} in {shown} is not what was written", quoted(&tensor.name, 200))).help("restore the file or convert the source again"));
+        }
+    }
+    if sha256(&file, progress)? != output.sha256.as_deref().unwrap_or_default() {
+        return Err(error::mismatch(format!("the header of {shown} is not what was written")).help("restore the file or convert the source again"));
+    }
+    // The digest proves the bytes; this proves that the manifest speaks of the same tensors as the header.
+    let bytes = file.map()?;
+    let read = SafeTensors::deserialize(&bytes).map_err(|e| error::mismatch(format!("{shown} is no valid safetensors file: {e}")))?;
+    for tensor in &ledger.tensors {
+        let differs = || error::mismatch(format!("tensor {} in {shown} has another dtype or shape than the manifest records", quoted(&tensor.name, 200)));
+        let view = read.tensor(&tensor.name).map_err(|_| differs())?;
+        let place = view.data().as_ptr().addr() - bytes.as_ptr().addr();
+        let same = view.dtype().to_string() == tensor.dtype && view.shape().iter().map(|&s| s as u64).eq(tensor.shape.iter().copied());
+        if !same || place as u64 != output.header_bytes + tensor.data_offsets[0] {
+            return Err(differs());
+        }
+    }
+    if read.len() != ledger.tensors.len() {
+        return Err(error::mismatch(format!("{shown} has {} tensors, the manifest records {}", read.len(), ledger.tensors.len())));
+    }
+    Ok(())
+}
+
+fn sha256(file: &Source, progress: &dyn Progress) -> Result<String> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 256 << 10];
+    let mut at = 0;
+    while at < file.len() {
+        let chunk = &mut buffer[..(file.len() - at).min(256 << 10) as usize];
+        file.read_at(at, chunk)?;
+        hasher.update(chunk);
+        at += chunk.len() as u64;
+        progress.advance(chunk.len() as u64);
+    }
+    Ok(hasher.finish().to_string())
+}

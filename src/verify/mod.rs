@@ -1,0 +1,28 @@
+//! Independent read-back. Right after writing, an output is opened again by the `safetensors` crate and compared, bit
+//! for bit, with its source; at any later time it is compared with its manifest.
+//!
+//! [`Verified`] can only be made in this folder, and an output becomes visible and a manifest is sealed only with one.
+
+mod against_manifest;
+pub(crate) mod against_source;
+
+pub use against_manifest::{Report, check_manifest};
+
+use crate::writer::Written;
+
+/// Proof that an output was compared with its source and is the same.
+#[derive(Debug)]
+pub struct Verified {
+    written: Written,
+}
+
+impl Verified {
+    fn new(written: Written) -> Self {
+        Verified { written }
+    }
+
+    /// The digests of what was verified.
+    pub fn written(&self) -> &Written {
+        &self.written
+    }
+}
