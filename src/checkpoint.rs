@@ -36,6 +36,8 @@ pub struct Checkpoint {
 #[derive(Debug, Clone)]
 pub struct Leaf {
     pub path: PathId,
+    /// For a part of a tensor that is more than one buffer, what is added to its name: `.scale`; else empty.
+    pub part: &'static str,
     /// The node that is the tensor.
     pub node: NodeId,
     /// What is there.
@@ -229,12 +231,8 @@ impl Walk<'_> {
             Some(Value::Unsupported(error)) => Content::Unsupported(error.clone()),
             Some(Value::Storage(_)) => Content::Absent(absence("it is a bare storage, not a tensor")),
             Some(Value::Parts(parts)) => {
-                for (suffix, id) in parts.clone() {
-                    let path = match suffix.strip_prefix('.') {
-                        None => path,
-                        Some(part) => self.paths.push(path, Step::new(StepKind::Attribute, part)),
-                    };
-                    self.leaf(Leaf { path, node, content: Content::Tensor(id), aside })?;
+                for (part, id) in parts.clone() {
+                    self.leaf(Leaf { path, part, node, content: Content::Tensor(id), aside })?;
                 }
                 return Ok(Vec::new());
             }
@@ -247,7 +245,7 @@ impl Walk<'_> {
             }
             Some(Value::Bytes(..) | Value::NumpyDtype(_) | Value::Inert) => return Ok(Vec::new()),
         };
-        self.leaf(Leaf { path, node, content, aside })?;
+        self.leaf(Leaf { path, part: "", node, content, aside })?;
         let attributes = self.attributes.get(&node).map(Vec::as_slice).unwrap_or_default();
         let entries = attributes.iter().flat_map(|&state| state_entries(self.graph, state));
         Ok(entries.map(|entry| Entry { aside: Some(OF_A_TENSOR), ..entry }).collect())

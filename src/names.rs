@@ -137,7 +137,16 @@ fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option
             }
             (name, None)
         }
-        Node::Long(_) | Node::LongText(_) => ("<int>".to_owned(), Some("its key is an integer beyond 64 bits")),
+        Node::Long(blob) if blob.len() <= MAX_INTEGER_BYTES => (decimal(graph.blob(*blob)), None),
+        Node::LongText(blob) => (latin1(graph.blob(*blob)), None),
+        Node::Long(_) => ("<int>".to_owned(), Some("its key is an integer of more than a thousand bits")),
+        // Bytes as Python 3 writes them below protocol 3.
+        Node::Object(object) if graph.global(object.callable).is_some_and(|global| global.path() == "_codecs.encode") => {
+            match graph.tuple(object.args) {
+                Some(&[text, codec]) if matches!(graph.str(codec), Some("latin1" | "latin-1")) => (graph.str(text).unwrap_or_default().to_owned(), None),
+                _ => ("<bytes>".to_owned(), Some("its key is bytes in an encoding that is not Latin-1")),
+            }
+        }
         _ => ("<object>".to_owned(), Some("its key is an object, for which there is no naming rule")),
     }
 }
@@ -182,6 +191,34 @@ pub(crate) fn unique_pairs(graph: &Graph, pairs: impl IntoIterator<Item = (NodeI
         }
     }
     (unique, duplicate)
+}
+
+/// Integers of more bytes give no name; converting them to decimal takes quadratic time.
+const MAX_INTEGER_BYTES: u64 = 128;
+
+/// The decimal digits of a little-endian two's complement integer.
+fn decimal(bytes: &[u8]) -> String {
+    let negative = bytes.last().is_some_and(|&top| top & 0x80 != 0);
+    let mut magnitude = bytes.to_vec();
+    if negative {
+        let mut carry = true;
+        for byte in &mut magnitude {
+            (*byte, carry) = (!*byte).overflowing_add(carry.into());
+        }
+        let _ = carry; // only zero carries out, and zero is not negative
+    }
+    let mut digits = Vec::new();
+    while magnitude.iter().any(|&byte| byte != 0) {
+        let mut remainder = 0u32;
+        for byte in magnitude.iter_mut().rev() {
+            let value = remainder << 8 | u32::from(*byte);
+            *byte = (value / 10) as u8; // below 256, because the remainder is below 10
+            remainder = value % 10;
+        }
+        digits.push(char::from_digit(remainder, 10).unwrap_or('0'));
+    }
+    let sign = if negative { "-" } else { "" };
+    sign.chars().chain(digits.into_iter().rev()).collect()
 }
 
 fn latin1(bytes: &[u8]) -> String {
@@ -281,6 +318,12 @@ mod tests {
         for (value, repr) in [(1.0, "1.0"), (0.1, "0.1"), (1e16, "1e+16"), (1.5e-7, "1.5e-07"), (123456.75, "123456.75"), (1e15, "1000000000000000.0"), (-0.0, "-0.0"), (1e-4, "0.0001"), (f64::INFINITY, "inf")] {
             assert_eq!(float_repr(value), repr);
         }
+    }
+
+    #[test]
+    fn large_integers_are_named_in_decimal() {
+        assert_eq!(decimal(&[0, 0, 0, 0, 0, 0, 0, 0, 1]), "18446744073709551616");
+        assert_eq!(decimal(&[0, 0, 0, 0, 0, 0, 0, 0, 0xff]), "-18446744073709551616");
     }
 
     #[test]

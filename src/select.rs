@@ -130,7 +130,7 @@ impl Selection {
                 continue;
             }
             let name = match (paths.name_below(root, leaf.path), &leaf.content, leaf.aside) {
-                (Ok(name), ..) => name,
+                (Ok(name), ..) => name + leaf.part,
                 // Without data or aside from the model, a name is only for the list.
                 (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path),
                 (Err(error), ..) => return Err(error),
@@ -141,7 +141,7 @@ impl Selection {
                 (_, Some(reason)) => leave(reason),
                 _ if globs.excludes(&name) => leave("it was excluded on request"),
                 (Content::Unsupported(error), None) => return Err(error.clone().help(format!("leave it out with --exclude {} to convert the rest", crate::text::quoted(&name, 200)))),
-                (Content::Tensor(id), None) => chosen.add(checkpoint, name, leaf.path, *id, limits)?,
+                (Content::Tensor(id), None) => chosen.add(checkpoint, name, leaf, *id, limits)?,
             }
         }
         if let Some(i) = chosen.used.iter().position(|used| !used) {
@@ -274,13 +274,13 @@ fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
 struct Chosen<'a> {
     renames: &'a [(String, String)],
     used: Vec<bool>,
-    names: HashMap<TensorName, PathId>,
+    names: HashMap<TensorName, String>,
     tensors: Vec<Named>,
 }
 
 impl Chosen<'_> {
-    fn add(&mut self, checkpoint: &Checkpoint, name: String, path: PathId, tensor: TensorId, limits: &Limits) -> Result<()> {
-        let show = || checkpoint.paths.show(path);
+    fn add(&mut self, checkpoint: &Checkpoint, name: String, leaf: &Leaf, tensor: TensorId, limits: &Limits) -> Result<()> {
+        let show = || checkpoint.paths.show(leaf.path) + leaf.part;
         let renamed = self.renames.iter().position(|(old, _)| *old == name || *old == show());
         let name = match renamed {
             Some(i) => {
@@ -290,10 +290,10 @@ impl Chosen<'_> {
             None => name,
         };
         let name = TensorName::new(name, &show(), limits)?;
-        if let Some(first) = self.names.insert(name.clone(), path) {
-            return Err(error::collision(name.as_str(), &checkpoint.paths.show(first), &show()));
+        if let Some(first) = self.names.insert(name.clone(), show()) {
+            return Err(error::collision(name.as_str(), &first, &show()));
         }
-        self.tensors.push(Named { name, tensor, path });
+        self.tensors.push(Named { name, tensor, path: leaf.path });
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct StorageRef {
 impl StorageRef {
     /// Bytes of the whole storage.
     pub fn n_bytes(&self) -> u128 {
-        u128::from(self.n_elements) * u128::from(self.class.item_bytes)
+        u128::from(self.n_elements) * u128::from(self.class.item_bytes())
     }
 
     /// Reads the persistent id at `pid`. `Ok(None)` for `('module', ...)` ids, which wrap a class reference.

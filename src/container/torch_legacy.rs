@@ -124,7 +124,7 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
         header.read_at(0, &mut count)?;
         let count = u64::from_le_bytes(count);
         if count != storage.n_elements {
-            return Err(error::storage_size(&place, key, count.saturating_mul(storage.class.item_bytes.into()), storage.n_bytes()));
+            return Err(error::storage_size(&place, key, count.saturating_mul(storage.class.item_bytes().into()), storage.n_bytes()));
         }
         at += 8;
         let left = region.len() - at;

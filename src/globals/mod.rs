@@ -40,10 +40,31 @@ pub(crate) type Row = (&'static str, &'static str, Meaning);
 
 /// A storage class of torch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StorageClass {
-    /// The dtype of its elements; `None` for quantized ones, which only a quantized tensor can interpret.
-    pub dtype: Option<Dtype>,
-    pub item_bytes: u8,
+pub enum StorageClass {
+    /// Elements of a dtype.
+    Plain(Dtype),
+    /// Elements of a quantized dtype, by its name, and the integers that stand for them.
+    Quantized(&'static str, Dtype),
+    /// Elements of a quantized dtype of which several share a byte.
+    Packed(&'static str),
+}
+
+impl StorageClass {
+    /// The dtype of a plain tensor over such a storage.
+    pub(crate) fn dtype(self) -> Option<Dtype> {
+        match self {
+            StorageClass::Plain(dtype) => Some(dtype),
+            StorageClass::Quantized(..) | StorageClass::Packed(_) => None,
+        }
+    }
+
+    /// Bytes of what persistent ids and size headers count.
+    pub(crate) fn item_bytes(self) -> u8 {
+        match self {
+            StorageClass::Plain(dtype) | StorageClass::Quantized(_, dtype) => dtype.item_bytes(),
+            StorageClass::Packed(_) => 1,
+        }
+    }
 }
 
 pub(crate) use torch::storage_class;

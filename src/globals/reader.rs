@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::container::{self, Document, StorageRef};
 use crate::error::{self, Code, Error, Result};
-use crate::globals::{Meaning, meaning};
+use crate::globals::{Meaning, StorageClass, meaning};
 use crate::limits::ReadOptions;
 use crate::pickle::{Blob, Graph, Node, NodeId, Object};
 use crate::place::Place;
@@ -61,8 +61,7 @@ pub struct StorageView {
     /// Bytes from the start of the storage.
     pub base: u64,
     pub len: u64,
-    /// `None` for quantized storages.
-    pub dtype: Option<Dtype>,
+    pub class: StorageClass,
 }
 
 /// A numpy dtype as far as it matters here.
@@ -290,7 +289,7 @@ impl<'a> Reader<'a> {
                 id
             }
         };
-        StorageView { id, base: 0, len, dtype: None }
+        StorageView { id, base: 0, len, class: StorageClass::Plain(Dtype::U8) }
     }
 
     fn push_storage(&mut self, storage: Storage) -> StorageId {
@@ -331,7 +330,7 @@ impl<'a> Reader<'a> {
         if !meta && u128::from(storage.len) != reference.n_bytes() {
             return Err(error::storage_size(&self.place(id), &reference.key, storage.len, reference.n_bytes()));
         }
-        let item = u64::from(reference.class.item_bytes);
+        let item = u64::from(reference.class.item_bytes());
         let (base, len) = match reference.view {
             None => (0, storage.len),
             Some((first, n)) => {
@@ -343,7 +342,7 @@ impl<'a> Reader<'a> {
                 (first * item, n * item)
             }
         };
-        Ok(Value::Storage(StorageView { id: storage_id, base, len, dtype: reference.class.dtype }))
+        Ok(Value::Storage(StorageView { id: storage_id, base, len, class: reference.class }))
     }
 
     fn stored(&self, id: NodeId, reference: &StorageRef) -> Result<Storage> {

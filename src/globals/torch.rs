@@ -4,7 +4,7 @@
 use ::bytes::Bytes;
 
 use crate::error::{self, Result};
-use crate::globals::reader::{Absence, Call, Reader, StorageView, Value};
+use crate::globals::reader::{Absence, Call, Reader, StorageView, TensorId, Value};
 use crate::globals::{Meaning, Row, StorageClass};
 use crate::pickle::{Node, NodeId};
 use crate::source::Region;
@@ -60,28 +60,27 @@ pub(super) const ROWS: &[Row] = &[
     ("torch.serialization", "_get_layout", Harmless),
 ];
 
-/// Storage classes by the part of their name before `Storage`, with the dtype of their elements, or the element size
-/// of quantized ones.
-const STORAGE_CLASSES: &[(&str, Result<Dtype, u8>)] = &[
-    ("Double", Ok(Dtype::F64)),
-    ("Float", Ok(Dtype::F32)),
-    ("Half", Ok(Dtype::F16)),
-    ("BFloat16", Ok(Dtype::BF16)),
-    ("Long", Ok(Dtype::I64)),
-    ("Int", Ok(Dtype::I32)),
-    ("Short", Ok(Dtype::I16)),
-    ("Char", Ok(Dtype::I8)),
-    ("Byte", Ok(Dtype::U8)),
-    ("Bool", Ok(Dtype::BOOL)),
-    ("ComplexDouble", Ok(Dtype::C128)),
-    ("ComplexFloat", Ok(Dtype::C64)),
-    ("Untyped", Ok(Dtype::U8)),
-    ("_Untyped", Ok(Dtype::U8)),
-    ("QUInt8", Err(1)),
-    ("QInt8", Err(1)),
-    ("QInt32", Err(4)),
-    ("QUInt4x2", Err(1)),
-    ("QUInt2x4", Err(1)),
+/// Storage classes by the part of their name before `Storage`.
+const STORAGE_CLASSES: &[(&str, StorageClass)] = &[
+    ("Double", StorageClass::Plain(Dtype::F64)),
+    ("Float", StorageClass::Plain(Dtype::F32)),
+    ("Half", StorageClass::Plain(Dtype::F16)),
+    ("BFloat16", StorageClass::Plain(Dtype::BF16)),
+    ("Long", StorageClass::Plain(Dtype::I64)),
+    ("Int", StorageClass::Plain(Dtype::I32)),
+    ("Short", StorageClass::Plain(Dtype::I16)),
+    ("Char", StorageClass::Plain(Dtype::I8)),
+    ("Byte", StorageClass::Plain(Dtype::U8)),
+    ("Bool", StorageClass::Plain(Dtype::BOOL)),
+    ("ComplexDouble", StorageClass::Plain(Dtype::C128)),
+    ("ComplexFloat", StorageClass::Plain(Dtype::C64)),
+    ("Untyped", StorageClass::Plain(Dtype::U8)),
+    ("_Untyped", StorageClass::Plain(Dtype::U8)),
+    ("QUInt8", StorageClass::Quantized("quint8", Dtype::U8)),
+    ("QInt8", StorageClass::Quantized("qint8", Dtype::I8)),
+    ("QInt32", StorageClass::Quantized("qint32", Dtype::I32)),
+    ("QUInt4x2", StorageClass::Packed("quint4x2")),
+    ("QUInt2x4", StorageClass::Packed("quint2x4")),
 ];
 
 /// The storage class that a global names. Only `torch`, `torch.cuda` and `torch.storage` own storage classes.
@@ -90,11 +89,7 @@ pub(crate) fn storage_class(module: &str, name: &str) -> Option<StorageClass> {
         return None;
     }
     let kind = name.strip_suffix("Storage")?;
-    let (_, element) = STORAGE_CLASSES.iter().find(|(known, _)| *known == kind)?;
-    Some(match element {
-        Ok(dtype) => StorageClass { dtype: Some(*dtype), item_bytes: dtype.item_bytes() },
-        Err(item_bytes) => StorageClass { dtype: None, item_bytes: *item_bytes },
-    })
+    STORAGE_CLASSES.iter().find(|(known, _)| *known == kind).map(|(_, class)| *class)
 }
 
 /// `(storage, storage_offset, size, stride)`
@@ -223,51 +218,62 @@ fn rebuild_qtensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
         [storage, offset, size, stride, scale, zero_point, _, _] => ([storage, offset, size, stride], scale, zero_point, "per_tensor_affine".to_owned()),
         _ => return Err(wrong_arity(reader, call)),
     };
-    let Some((class, stored)) = quantized_class(reader, view[0]) else {
-        return Ok(Value::Unsupported(reader.unsupported(call.id, "a quantized tensor of this storage class")));
+    let Value::Storage(storage) = reader.value(view[0])? else {
+        return Err(reader.bad_call(call, "takes its data from something that is no storage"));
     };
-    let Value::Tensor(integers) = strided(reader, call, view, Some(stored), Transform::default())? else {
-        return Ok(Value::Unsupported(reader.unsupported(call.id, "a quantized tensor without data")));
+    let (class, stored) = match storage.class {
+        StorageClass::Quantized(class, stored) => (class, stored),
+        StorageClass::Packed(class) => {
+            let what = format!("a quantized tensor of {class}, which packs several elements in a byte,");
+            return Ok(Value::Unsupported(reader.unsupported(call.id, &what)));
+        }
+        StorageClass::Plain(_) => return Err(reader.bad_call(call, "has a storage that is not quantized")),
+    };
+    let integers = match strided(reader, call, view, Some(stored), Transform::default())? {
+        Value::Tensor(integers) => integers,
+        other => return Ok(other),
     };
     reader.tensor_mut(integers).lowered_from = Some(format!("quantized {class} {scheme}"));
     let mut parts = vec![("", integers)];
     for (suffix, node) in [(".scale", scale), (".zero_point", zero_point)] {
         let part = match reader.value(node)? {
             Value::Tensor(id) => id,
-            Value::Inert => number(reader, call, node)?,
-            _ => return Err(reader.bad_call(call, "has quantization parameters that are neither numbers nor tensors")),
+            Value::Inert => numbers(reader, call, node)?,
+            _ => return Err(reader.bad_call(call, NO_NUMBERS)),
         };
         parts.push((suffix, part));
     }
     Ok(Value::Parts(parts))
 }
 
-/// The name of a quantized storage's class, and the integer type of its elements.
-fn quantized_class(reader: &Reader<'_>, storage: NodeId) -> Option<(&'static str, Dtype)> {
-    let graph = reader.graph();
-    let Node::Persistent(pid) = graph.node(storage) else { return None };
-    let class = graph.global(*graph.tuple(*pid)?.get(1)?)?;
-    match class.name.as_str() {
-        "QUInt8Storage" => Some(("quint8", Dtype::U8)),
-        "QInt8Storage" => Some(("qint8", Dtype::I8)),
-        "QInt32Storage" => Some(("qint32", Dtype::I32)),
-        _ => None,
-    }
-}
+const NO_NUMBERS: &str = "has quantization parameters that are neither numbers nor tensors";
 
-/// A number as a 0-d tensor: an integer as I64, a float as F64.
-fn number(reader: &mut Reader<'_>, call: &Call, node: NodeId) -> Result<crate::globals::TensorId> {
-    let (dtype, bytes) = match reader.graph().node(node) {
-        Node::Int(value) => (Dtype::I64, value.to_le_bytes()),
-        Node::Float(value) => (Dtype::F64, value.to_le_bytes()),
-        _ => return Err(reader.bad_call(call, "has quantization parameters that are neither numbers nor tensors")),
+/// A number as a 0-d tensor, a list of numbers as a 1-d one: integers as I64, floats as F64.
+fn numbers(reader: &mut Reader<'_>, call: &Call, node: NodeId) -> Result<TensorId> {
+    let graph = reader.graph();
+    let list = graph.sequence(node);
+    let items = list.unwrap_or(std::slice::from_ref(&node));
+    let (mut dtypes, mut bytes) = (Vec::new(), Vec::new());
+    for &item in items {
+        let (dtype, value) = match graph.node(item) {
+            Node::Int(value) => (Dtype::I64, value.to_le_bytes()),
+            Node::Float(value) => (Dtype::F64, value.to_le_bytes()),
+            _ => return Err(reader.bad_call(call, NO_NUMBERS)),
+        };
+        dtypes.push(dtype);
+        bytes.extend(value);
+    }
+    let dtype = match dtypes.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|dtype| dtype == first) => *first,
+        _ => return Err(reader.bad_call(call, NO_NUMBERS)),
     };
-    let content = Content::Plain(Region::memory(Bytes::copy_from_slice(&bytes)));
-    let view = reader.own_storage(node, content, bytes.len() as u64, false);
-    let declared = Declared { shape: &[], strides: &[], offset: 0 };
-    match reader.checked_tensor(call, &view, dtype, &declared, Transform::default())? {
-        Ok(tensor) => reader.add(tensor),
-        Err(_) => unreachable!("a storage in memory has data"),
+    let shape: Vec<i64> = list.iter().map(|list| list.len() as i64).collect();
+    let len = bytes.len() as u64;
+    let storage = reader.own_storage(node, Content::Plain(Region::memory(Bytes::from(bytes))), len, false);
+    let declared = Declared { shape: &shape, strides: &vec![1; shape.len()], offset: 0 };
+    match reader.tensor(call, &storage, dtype, &declared, Transform::default())? {
+        Value::Tensor(id) => Ok(id),
+        _ => unreachable!("a storage in memory has data"),
     }
 }
 
@@ -280,7 +286,7 @@ fn strided(reader: &mut Reader<'_>, call: &Call, args: [NodeId; 4], dtype: Optio
         Value::Storage(view) => view,
         _ => return Err(error::opaque(&reader.place(call.id), format!("{} takes its data from something that is no storage", call.name))),
     };
-    let Some(dtype) = dtype.or(storage.dtype) else {
+    let Some(dtype) = dtype.or(storage.class.dtype()) else {
         return Ok(Value::Unsupported(reader.unsupported(call.id, "a plain tensor over a quantized storage")));
     };
     let (shape, strides) = (reader.dims(call, size)?, reader.dims(call, stride)?);

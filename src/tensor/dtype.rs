@@ -9,6 +9,8 @@ enum Form {
     Same,
     /// Two real numbers, as `torch.view_as_real` gives them: one more dimension, of 2.
     Pairs,
+    /// The same bytes as unsigned integers; what they mean is up to the program that made them.
+    Raw,
     /// Two elements in a byte: torch counts bytes, safetensors elements, so the last dimension doubles.
     Packed,
 }
@@ -70,6 +72,11 @@ dtypes! {
     F8_E5M2FNUZ     "float8_e5m2fnuz"  1 x 1 plain F8_E5M2FNUZ Same;
     F8_E8M0FNU      "float8_e8m0fnu"   1 x 1 plain F8_E8M0     Same;
     F4_E2M1FN_X2    "float4_e2m1fn_x2" 1 x 1 plain F4          Packed;
+    BITS8           "bits8"            1 x 1 plain U8          Raw;
+    BITS16          "bits16"           2 x 1 plain U16         Raw;
+    BITS1X8         "bits1x8"          1 x 1 plain U8          Raw;
+    BITS2X4         "bits2x4"          1 x 1 plain U8          Raw;
+    BITS4X2         "bits4x2"          1 x 1 plain U8          Raw;
     C32             "complex32"        4 x 2 float F16         Pairs;
     BC32            "bcomplex32"       4 x 2 float BF16        Pairs;
     C128            "complex128"      16 x 2 float F64         Pairs;
@@ -141,14 +148,14 @@ impl Dtype {
 
     /// Whether the output holds it in another form than the input.
     pub fn is_lowered(self) -> bool {
-        self.row().form == Form::Pairs
+        matches!(self.row().form, Form::Pairs | Form::Raw)
     }
 
     /// The shape in the output of a tensor with this shape in the input.
     pub fn output_shape(self, shape: &[u64]) -> Vec<u64> {
         let mut shape = shape.to_vec();
         match self.row().form {
-            Form::Same => {}
+            Form::Same | Form::Raw => {}
             Form::Pairs => shape.push(2),
             Form::Packed => match shape.last_mut() {
                 // A byte count that was checked against the storage; twice that fits.

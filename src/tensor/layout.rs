@@ -53,10 +53,6 @@ impl View {
             let strides = vec![0; shape.len()];
             return Ok(View { shape, strides, offset: 0, item_bytes });
         }
-        let mut n_bytes = item;
-        for &size in &shape {
-            n_bytes = Some(n_bytes * u128::from(size)).filter(|&n| n <= u128::from(u64::MAX)).ok_or_else(too_big)?;
-        }
         let mut last = u128::from(offset) * item;
         for (&size, &stride) in shape.iter().zip(&strides) {
             let reach = u128::from(size - 1) * u128::from(stride);
@@ -66,6 +62,10 @@ impl View {
         if needed > u128::from(storage_bytes) {
             let view = format!("shape {shape:?}, strides {strides:?}, offset {offset}, {item_bytes} bytes each");
             return Err(error::out_of_bounds(place, &view, needed, storage_bytes));
+        }
+        let mut n_bytes = item;
+        for &size in &shape {
+            n_bytes = Some(n_bytes * u128::from(size)).filter(|&n| n <= u128::from(u64::MAX)).ok_or_else(too_big)?;
         }
         // The stride of a dimension of one element is never used; it may be any number.
         let strides = shape.iter().zip(&strides).map(|(&size, &stride)| if size == 1 { 0 } else { stride * u64::from(item_bytes) }).collect();

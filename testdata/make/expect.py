@@ -39,6 +39,7 @@ NUMPY_DTYPES = {
     "bfloat16": "BF16", "float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e8m0fnu": "F8_E8M0",
 }
+BITS = {"bits8": "U8", "bits1x8": "U8", "bits2x4": "U8", "bits4x2": "U8", "bits16": "U16"}  # lowered to plain integers
 QUANTIZED = {"quint8": "U8", "qint8": "I8", "qint32": "I32"}
 
 
@@ -65,7 +66,7 @@ def torch_bytes(t):
     if t.numel() == 0:
         return b""
     kind = torch_dtype(t)
-    if kind == "float4_e2m1fn_x2":  # no copy kernels: reinterpret first, copy after
+    if kind == "float4_e2m1fn_x2" or kind in BITS:  # no copy kernels: reinterpret first, copy after
         return t.view(torch.uint8).contiguous().numpy().tobytes()
     t = t.contiguous()
     if kind == "bfloat16":  # exact: float32 is bfloat16 with 16 more zero bits (old torch has no view(dtype))
@@ -90,6 +91,8 @@ def torch_entries(name, t):
             for suffix, part in ((".scale", t.q_per_channel_scales()), (".zero_point", t.q_per_channel_zero_points())):
                 found.append((name + suffix, entry(TORCH_DTYPES[torch_dtype(part)], part.shape, torch_bytes(part))))
         return found
+    if kind in BITS:
+        return [(name, entry(BITS[kind], t.shape, torch_bytes(t)))]
     if kind not in TORCH_DTYPES or t.device.type == "meta" or getattr(t, "is_sparse", False):
         return None
     shape = list(t.shape)
