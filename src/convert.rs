@@ -17,7 +17,7 @@ use crate::place::Place;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::rules::{self, Deny};
-use crate::select::Selection;
+use crate::select::{Purpose, Selection};
 use crate::source::{Region, Source};
 use crate::spool::Opened;
 use crate::storage::{Content, StorageId};
@@ -53,13 +53,20 @@ pub struct Prepared {
 /// # Errors
 /// Whatever is wrong with the input, by its code and place; `denied` when findings refuse it.
 pub fn prepare(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
+    plan(input, output, options, Purpose::Convert)
+}
+
+/// The same for any purpose; to inspect a file, nothing refuses it.
+pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpose: Purpose) -> Result<Prepared> {
     let source = Source::open(input)?;
     let document = container::open(&Region::file(&source), &Place::start_of(""), &options.read)?;
     let findings = rules::judge(&document);
     let planned = || -> Result<_> {
-        rules::refuse(&findings, options.deny)?;
+        if purpose == Purpose::Convert {
+            rules::refuse(&findings, options.deny)?;
+        }
         let checkpoint = Checkpoint::of(document, findings.clone(), &options.read)?;
-        let selected = options.selection.apply(&checkpoint, &options.read.limits)?;
+        let selected = options.selection.apply(&checkpoint, &options.read.limits, purpose)?;
         let plan = Plan::new(&checkpoint, &selected, &options.read.limits)?;
         Ok((checkpoint, selected, plan))
     };

@@ -229,6 +229,10 @@ pub(crate) fn source_changed(path: &Path) -> Error {
         .help("wait until its writer is done, then convert again")
 }
 
+pub(crate) fn interrupted() -> Error {
+    Error::new(Code::Io, "interrupted; nothing was written")
+}
+
 pub(crate) fn output_exists(path: &Path) -> Error {
     Error::new(Code::OutputExists, format!("the output {} already exists", quoted(&path.to_string_lossy(), 300)))
         .help("pass --force to replace it, or choose another name with -o")

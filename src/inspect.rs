@@ -5,13 +5,14 @@ use std::path::Path;
 use crate::convert::{self, ConvertOptions, Prepared};
 use crate::error::Result;
 use crate::output;
+use crate::select::Purpose;
 
 /// Reads `input` and plans its conversion to the default output.
 ///
 /// Only the directory and the pickles are read, not the tensors.
 ///
 /// # Errors
-/// As [`convert::prepare`].
+/// Whatever is wrong with the input. Findings, unsupported tensors and the lack of tensors are no errors here.
 pub fn inspect(input: &Path, options: &ConvertOptions) -> Result<Prepared> {
-    convert::prepare(input, &output::default_output(input), options)
+    convert::plan(input, &output::default_output(input), options, Purpose::Inspect)
 }

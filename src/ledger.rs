@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
@@ -316,11 +317,29 @@ impl Manifest {
         &self.0
     }
 
-    /// The manifest as it stands in its file.
+    /// The manifest as it stands in its file: a record a line, so that it can be read, searched and compared.
     pub fn to_json(&self) -> String {
-        let json = serde_json::to_string_pretty(&self.0).unwrap_or_else(|e| unreachable!("a ledger has only text keys: {e}"));
-        json + "\n"
+        let fields = match serde_json::to_value(&self.0) {
+            Ok(Value::Object(fields)) => fields,
+            other => unreachable!("a ledger is an object with text keys: {other:?}"),
+        };
+        let fields = fields.iter().map(|(key, value)| {
+            let value = match value {
+                Value::Array(records) if !records.is_empty() => format!("[\n{}\n  ]", indented(records.iter().map(Value::to_string))),
+                Value::Object(map) if !map.is_empty() => {
+                    let entries = map.iter().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str())));
+                    format!("{{\n{}\n  }}", indented(entries))
+                }
+                simple => simple.to_string(),
+            };
+            format!("  {}: {value}", Value::from(key.as_str()))
+        });
+        format!("{{\n{}\n}}\n", fields.collect::<Vec<_>>().join(",\n"))
     }
+}
+
+fn indented(items: impl Iterator<Item = String>) -> String {
+    items.map(|item| format!("    {item}")).collect::<Vec<_>>().join(",\n")
 }
 
 /// `path` as seen from `folder`, where both exist; else as it is. Slashes on every platform.

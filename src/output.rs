@@ -12,7 +12,7 @@ use crate::ledger::Manifest;
 use crate::verify::Verified;
 
 /// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
-const CHECKPOINT_ENDINGS: &[&str] = &["pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "weights"];
+const CHECKPOINT_ENDINGS: &[&str] = &["pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "weights", "pdparams", "pdopt", "pk", "dat"];
 const ENDING: &str = "safetensors";
 
 /// The output that belongs to an input, beside it: `x.pt` gives `x.safetensors`, and the names of the Hugging Face

@@ -6,6 +6,10 @@ pub trait Progress: Sync {
     fn start(&self, what: &str, total: u64);
     /// `bytes` more are done.
     fn advance(&self, bytes: u64);
+    /// Whether the work is no longer wanted. It then ends with an error and leaves nothing behind.
+    fn cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody listens.

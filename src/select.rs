@@ -65,6 +65,15 @@ pub enum Shared {
     Copy,
 }
 
+/// What a selection is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To write: there must be tensors, and each of them must be one that can be written.
+    Convert,
+    /// To show: what cannot be written is listed.
+    Inspect,
+}
+
 /// The result of a selection.
 #[derive(Debug)]
 pub struct Selected {
@@ -115,7 +124,7 @@ impl Selection {
     /// # Errors
     /// `no-tensors` when nothing is left to write; `name-collision` and `name-invalid`; the error of an unsupported
     /// tensor that was not left out; `usage` when the root or a renamed name does not exist.
-    pub fn apply(&self, checkpoint: &Checkpoint, limits: &Limits) -> Result<Selected> {
+    pub(crate) fn apply(&self, checkpoint: &Checkpoint, limits: &Limits, purpose: Purpose) -> Result<Selected> {
         let root = self.find_root(checkpoint)?;
         let paths = &checkpoint.paths;
         let globs = Globs { include: matchers(&self.include)?, exclude: matchers(&self.exclude)? };
@@ -140,6 +149,7 @@ impl Selection {
                 (Content::Absent(absence), _) => leave(&absence.reason),
                 (_, Some(reason)) => leave(reason),
                 _ if globs.excludes(&name) => leave("it was excluded on request"),
+                (Content::Unsupported(error), None) if purpose == Purpose::Inspect => leave(error.message()),
                 (Content::Unsupported(error), None) => return Err(error.clone().help(format!("leave it out with --exclude {} to convert the rest", crate::text::quoted(&name, 200)))),
                 (Content::Tensor(id), None) => chosen.add(checkpoint, name, leaf, *id, limits)?,
             }
@@ -150,7 +160,7 @@ impl Selection {
         let mut tensors = chosen.tensors;
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let root_name = if root == PathId::ROOT { ".".to_owned() } else { paths.name_below(PathId::ROOT, root)? };
-        if tensors.is_empty() {
+        if tensors.is_empty() && purpose == Purpose::Convert {
             return Err(no_tensors(checkpoint, &left_out, &outside, &root_name));
         }
         let aliases = match self.shared {

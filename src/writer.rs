@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::checkpoint::Checkpoint;
 use crate::digest::{Hasher, Sha};
-use crate::error::{self, Error, Result};
+use crate::error::{self, Result};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::spool::Opened;
@@ -41,8 +41,8 @@ pub(crate) fn write(plan: &Plan, checkpoint: &Checkpoint, opened: &Opened, file:
         let tensor = checkpoint.tensor(planned.tensor);
         let mut own = Hasher::default();
         gather.stream(tensor, opened.region(tensor.storage), &mut |chunk| {
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(interrupted());
+            if cancelled.load(Ordering::Relaxed) || progress.cancelled() {
+                return Err(error::interrupted());
             }
             out.write_all(chunk).map_err(writing)?;
             whole.update(chunk);
@@ -54,9 +54,4 @@ pub(crate) fn write(plan: &Plan, checkpoint: &Checkpoint, opened: &Opened, file:
     }
     out.flush().map_err(writing)?;
     Ok(Written { sha256: whole.finish(), tensors })
-}
-
-/// Stands in until the error that cancelled the work is reported in its place.
-fn interrupted() -> Error {
-    Error::new(error::Code::Io, "the work was cancelled")
 }

@@ -64,7 +64,9 @@ fn say(text: &str) {
 /// Reports an error and gives its exit code.
 fn report(subject: &std::path::Path, error: &Error) -> u8 {
     let subject = printable(&subject.to_string_lossy()).into_owned();
-    let mut text = format!("error: {subject}: {}\n", printable(&error.to_string()));
+    let message = printable(&error.to_string()).into_owned();
+    // Errors of the system name the file themselves.
+    let mut text = if message.contains(&subject) { format!("error: {message}\n") } else { format!("error: {subject}: {message}\n") };
     if let Some(help) = error.advice() {
         text.push_str(&format!("  help: {}\n", printable(help)));
     }

@@ -1,16 +1,32 @@
 //! A progress bar on a terminal, for work that takes over a second; nothing when standard error is no terminal.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use depickle::progress::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 /// Work that is done sooner shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TEMPLATE: &str = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+
+/// Whether the user asked to stop. The first Ctrl-C ends the work in order, the second one ends the process.
+fn stop_requested() -> &'static Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    FLAG.get_or_init(|| {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // Where a handler cannot be set, the signal ends the process as it always did.
+            let _ = flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag));
+            let _ = flag::register(signal, Arc::clone(&flag));
+        }
+        flag
+    })
+}
 
 /// The bar of one file.
 pub(super) struct Bar {
@@ -25,6 +41,7 @@ pub(super) struct Bar {
 impl Bar {
     /// A bar that appears when the work takes long enough and `quiet` is false.
     pub(super) fn new(quiet: bool) -> Self {
+        stop_requested();
         Bar {
             visible: !quiet && std::io::stderr().is_terminal(),
             started: Instant::now(),
@@ -49,6 +66,10 @@ impl Progress for Bar {
     fn start(&self, what: &str, total: u64) {
         self.total.store(total, Ordering::Relaxed);
         self.message.get_or_init(|| what.to_owned());
+    }
+
+    fn cancelled(&self) -> bool {
+        stop_requested().load(Ordering::Relaxed)
     }
 
     fn advance(&self, bytes: u64) {

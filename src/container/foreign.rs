@@ -16,7 +16,7 @@ const FOREIGN: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\x93NUMPY", "a numpy .npy file", "this version of depickle does not read it"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras weights?)", "HDF5 holds no pickle; use a Keras or h5py tool"),
     (0, b"GGUF", "a GGUF model", "GGUF holds no pickle and is safe to load as it is"),
-    (0, b"version https://git-lfs", "a git-LFS pointer, not the file itself", "fetch the file with: git lfs pull"),
+    (0, b"version https://git-lfs", "a git-LFS pointer", "fetch the file with: git lfs pull"),
     (0, b"<!DOCTYPE", "an HTML page", "the download link led to a web page; check the address and log in if needed"),
     (0, b"<!doctype", "an HTML page", "the download link led to a web page; check the address and log in if needed"),
     (0, b"<html", "an HTML page", "the download link led to a web page; check the address and log in if needed"),

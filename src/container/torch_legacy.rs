@@ -119,7 +119,7 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
             return Err(bad(&format!("storage {shown} is in the file and no tensor declares it")));
         };
         let place = start.advanced(at);
-        let header = region.slice(at, 8).ok_or_else(|| error::truncated(&place, "the size of a storage", 8, region.len() - at))?;
+        let header = region.slice(at, 8).ok_or_else(|| error::truncated(&place, &format!("the size of storage {shown}"), 8, region.len() - at))?;
         let mut count = [0; 8];
         header.read_at(0, &mut count)?;
         let count = u64::from_le_bytes(count);

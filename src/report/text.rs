@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::ledger::{FindingRecord, Ledger};
+use crate::rules::Severity;
 use crate::text::{bytes, count, printable, quoted};
 
 /// Names longer than this do not widen the table.
@@ -37,8 +38,12 @@ pub fn inspected(input: &Path, ledger: &Ledger) -> String {
     for (fact, value) in &ledger.source.facts {
         line(&mut text, format_args!("  {fact}: {}", printable(value)));
     }
-    tensors(&mut text, ledger);
-    line(&mut text, format_args!("{}, {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes())));
+    if ledger.tensors.is_empty() {
+        line(&mut text, format_args!("\nno tensor would be written"));
+    } else {
+        tensors(&mut text, ledger);
+        line(&mut text, format_args!("{}, {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes())));
+    }
     if ledger.root != "." {
         line(&mut text, format_args!("taken from {}", quoted(&ledger.root, 100)));
     }
@@ -102,14 +107,19 @@ fn notes(text: &mut String, ledger: &Ledger) {
         let parts = ledger.lowered.iter().map(|(name, from)| format!("{} was {from}", printable(name)));
         line(text, format_args!("  lowered: {}", listed(parts, ledger.lowered.len())));
     }
-    let serious: Vec<&FindingRecord> = ledger.findings.iter().filter(|finding| finding.severity != "note").collect();
-    if !serious.is_empty() {
-        line(text, format_args!("  not run: {}", listed(serious.iter().map(|f| f.message.clone()), serious.len())));
+    let of = |severity: &str| ledger.findings.iter().filter(|finding| finding.severity == severity).collect::<Vec<_>>();
+    let dangerous = of(Severity::Dangerous.as_str());
+    if !dangerous.is_empty() {
+        line(text, format_args!("  dangerous, and not run: {}", listed(dangerous.iter().map(|f| printable(&f.message).into_owned()), dangerous.len())));
+    }
+    match of(Severity::Unrecognized.as_str()).len() {
+        0 => {}
+        n => line(text, format_args!("  not run: {} of classes and functions that are not known; inspect lists them", count(n as u64, "call"))),
     }
 }
 
 fn finding(finding: &FindingRecord) -> String {
-    let arguments = finding.arguments.as_ref().map(|arguments| format!(" with ({})", printable(arguments))).unwrap_or_default();
+    let arguments = finding.arguments.as_ref().filter(|arguments| !arguments.is_empty()).map(|arguments| format!(" with ({})", printable(arguments))).unwrap_or_default();
     format!("{}: {}{arguments} (at {})", finding.severity, printable(&finding.message), place(&finding.member, finding.offset))
 }
 

@@ -1,5 +1,8 @@
 //! Calls that loading the file would make and that this program does not interpret: one finding for each call, at the
-//! opcode that makes it, whether or not anything uses the result.
+//! opcode that makes it, whether or not anything uses the result. A dangerous function that is only handed on, to
+//! `functools.partial` for example, could be called by whoever gets it; that is as dangerous.
+
+use std::collections::HashSet;
 
 use crate::globals::{Meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
@@ -11,8 +14,15 @@ const MAX_FINDINGS: usize = 10_000;
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut more = 0u64;
+    let called: HashSet<NodeId> = graph.ids().filter_map(|id| graph.object(id)).map(|object| object.callable).collect();
+    let mut handed_on = HashSet::new();
     for id in graph.ids() {
-        let Some(finding) = graph.object(id).and_then(|object| judge_call(graph, id, object)) else { continue };
+        let finding = match graph.node(id) {
+            Node::Object(object) => judge_call(graph, id, object),
+            Node::Global(global) if !called.contains(&id) && handed_on.insert(*global) => judge_mention(graph, id),
+            _ => None,
+        };
+        let Some(finding) = finding else { continue };
         // A dangerous call is never lost in a flood of others.
         if findings.len() < MAX_FINDINGS || finding.severity == Severity::Dangerous {
             findings.push(finding);
@@ -43,6 +53,15 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     };
     let message = crate::text::printable(&message).into_owned();
     Some(Finding { kind, severity, global: Some(path), place, message, arguments: Some(preview(graph, object)) })
+}
+
+fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {
+    let global = graph.global(id)?;
+    let Some(Meaning::Dangerous(how)) = meaning(&global.module, &global.name) else { return None };
+    let path = global.path();
+    let message = format!("loading would hand {path}, which {how}, to other code");
+    let finding = Finding::note("callable", graph.place(id), crate::text::printable(&message));
+    Some(Finding { severity: Severity::Dangerous, global: Some(path), ..finding })
 }
 
 const PREVIEW_CHARS: usize = 120;

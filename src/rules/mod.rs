@@ -98,6 +98,6 @@ pub fn refuse(findings: &[Finding], deny: Deny) -> Result<()> {
         1 => String::new(),
         n => format!(", and {}", crate::text::count(n as u64 - 1, "more finding")),
     };
-    let arguments = worst.arguments.as_ref().map(|arguments| format!(" with ({arguments})")).unwrap_or_default();
+    let arguments = worst.arguments.as_ref().filter(|arguments| !arguments.is_empty()).map(|arguments| format!(" with ({arguments})")).unwrap_or_default();
     Err(error::denied(format!("{}{arguments}{more}", worst.message)).at(&worst.place))
 }

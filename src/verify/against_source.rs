@@ -16,13 +16,18 @@ use crate::tensor::Tensor;
 use crate::verify::Verified;
 use crate::writer::Written;
 
+/// Bytes compared at a time; a multiple of every element size.
+const CHUNK_BYTES: usize = 256 << 10;
+
 /// Compares the file with the plan and, by indexing that shares nothing with the gather, with the source.
 ///
 /// # Errors
-/// `mismatch`, naming the tensor and the element, when anything differs.
+/// `mismatch`, naming the tensor and the byte, when anything differs.
 pub(crate) fn compare(plan: &Plan, checkpoint: &Checkpoint, opened: &Opened, file: File, path: &Path, written: Written, progress: &dyn Progress) -> Result<Verified> {
-    let bytes = Source::own(file, path, plan.file_bytes()).map()?;
-    if bytes.len() as u64 != plan.file_bytes() || !bytes.starts_with(&plan.header) {
+    let file = Source::own(file, path, plan.file_bytes());
+    // Of the mapping only the header is touched; data is read by position.
+    let bytes = file.map()?;
+    if !bytes.starts_with(&plan.header) {
         return Err(error::mismatch("the header that was written is not the header that was planned"));
     }
     let read = SafeTensors::deserialize(&bytes).map_err(|e| error::mismatch(format!("the safetensors library does not read what was written: {e}")))?;
@@ -30,68 +35,98 @@ pub(crate) fn compare(plan: &Plan, checkpoint: &Checkpoint, opened: &Opened, fil
     if names.len() != plan.tensors.len() {
         return Err(error::mismatch(format!("{} tensors were planned and {} are in the file", plan.tensors.len(), names.len())));
     }
+    let whole = Region::file(&file);
+    let mut compare = Compare { output: vec![0; CHUNK_BYTES], stored: vec![0; CHUNK_BYTES], progress };
     for planned in &plan.tensors {
         let differs = |what: &str| error::mismatch(format!("tensor {} was written wrong: {what}", crate::text::quoted(planned.name.as_str(), 200)));
         let view = read.tensor(planned.name.as_str()).map_err(|e| differs(&e.to_string()))?;
         let same_shape = view.shape().iter().map(|&size| size as u64).eq(planned.shape.iter().copied());
-        if view.dtype() != planned.dtype || !same_shape {
-            return Err(differs("its dtype or shape is another"));
-        }
         let tensor = checkpoint.tensor(planned.tensor);
-        if let Some(at) = first_difference(tensor, opened.region(tensor.storage), view.data(), progress)? {
+        if view.dtype() != planned.dtype || !same_shape || view.data().len() as u64 != tensor.output_bytes() {
+            return Err(differs("its dtype, shape or size is another"));
+        }
+        let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
+        let output = whole.slice(start as u64, tensor.output_bytes()).ok_or_else(|| differs("it is outside the file"))?;
+        if let Some(at) = compare.first_difference(tensor, opened.region(tensor.storage), &output)? {
             return Err(differs(&format!("byte {at} differs from the source")));
         }
     }
     Ok(Verified::new(written))
 }
 
-/// The first byte of `output` that is not what the source says.
-fn first_difference(tensor: &Tensor, region: &Region, output: &[u8], progress: &dyn Progress) -> Result<Option<usize>> {
-    if output.len() as u64 != tensor.output_bytes() {
-        return Ok(Some(output.len()));
-    }
-    if tensor.view.is_contiguous() && tensor.transform == Default::default() {
-        return contiguous_difference(tensor, region, output, progress);
-    }
-    let source = region.bytes()?;
-    let item = usize::from(tensor.dtype.item_bytes());
-    let mut index = vec![0u64; tensor.view.shape().len()];
-    let mut expected = [0u8; 16];
-    for (n, element) in output.chunks_exact(item).enumerate() {
-        let at: u64 = tensor.view.offset() + index.iter().zip(tensor.view.strides()).map(|(i, stride)| i * stride).sum::<u64>();
-        let expected = &mut expected[..item];
-        expected.copy_from_slice(&source[at as usize..at as usize + item]);
-        as_value(expected, tensor);
-        if expected != element {
-            return Ok(Some(n * item));
-        }
-        if n % 65_536 == 65_535 {
-            progress.advance(65_536 * item as u64);
-        }
-        for (i, &size) in index.iter_mut().zip(tensor.view.shape()).rev() {
-            *i += 1;
-            if *i < size {
-                break;
+struct Compare<'a> {
+    output: Vec<u8>,
+    stored: Vec<u8>,
+    progress: &'a dyn Progress,
+}
+
+impl Compare<'_> {
+    /// The first byte of `output` that is not what the source says.
+    fn first_difference(&mut self, tensor: &Tensor, region: &Region, output: &Region) -> Result<Option<u64>> {
+        let contiguous = tensor.view.is_contiguous() && tensor.transform == Default::default();
+        let mut elements = (!contiguous).then(|| Elements::new(tensor, region)).transpose()?;
+        let mut at = 0;
+        while at < output.len() {
+            let len = (output.len() - at).min(CHUNK_BYTES as u64) as usize;
+            let (written, expected) = (&mut self.output[..len], &mut self.stored[..len]);
+            output.read_at(at, written)?;
+            match &mut elements {
+                None => region.read_at(tensor.view.offset() + at, expected)?,
+                Some(elements) => elements.fill(expected),
             }
+            if written != expected {
+                let first = written.iter().zip(&*expected).position(|(a, b)| a != b);
+                return Ok(first.map(|first| at + first as u64));
+            }
+            at += len as u64;
+            self.progress.advance(len as u64);
+            if self.progress.cancelled() {
+                return Err(error::interrupted());
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The elements of a strided tensor one after another, each read where its index says.
+struct Elements<'a> {
+    tensor: &'a Tensor,
+    source: ::bytes::Bytes,
+    index: Vec<u64>,
+    /// Where the element at `index` is.
+    at: u64,
+}
+
+impl<'a> Elements<'a> {
+    fn new(tensor: &'a Tensor, region: &Region) -> Result<Self> {
+        Ok(Elements { tensor, source: region.bytes()?, index: vec![0; tensor.view.shape().len()], at: tensor.view.offset() })
+    }
+
+    fn fill(&mut self, values: &mut [u8]) {
+        let item = usize::from(self.tensor.dtype.item_bytes());
+        let plain = self.tensor.transform == Default::default();
+        for value in values.chunks_exact_mut(item) {
+            let at = self.at as usize;
+            value.copy_from_slice(&self.source[at..at + item]);
+            if !plain {
+                as_value(value, self.tensor);
+            }
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let dims = self.tensor.view.shape().iter().zip(self.tensor.view.strides());
+        for (i, (size, stride)) in self.index.iter_mut().zip(dims).rev() {
+            *i += 1;
+            self.at += stride;
+            if *i < *size {
+                return;
+            }
+            self.at -= stride * size;
             *i = 0;
         }
     }
-    progress.advance((output.len() % (65_536 * item)) as u64);
-    Ok(None)
-}
-
-fn contiguous_difference(tensor: &Tensor, region: &Region, output: &[u8], progress: &dyn Progress) -> Result<Option<usize>> {
-    let mut buffer = vec![0; output.len().min(256 << 10)];
-    for (i, chunk) in output.chunks(256 << 10).enumerate() {
-        let at = i * (256 << 10);
-        let stored = &mut buffer[..chunk.len()];
-        region.read_at(tensor.view.offset() + at as u64, stored)?;
-        if stored != chunk {
-            return Ok(stored.iter().zip(chunk).position(|(a, b)| a != b).map(|n| at + n));
-        }
-        progress.advance(chunk.len() as u64);
-    }
-    Ok(None)
 }
 
 /// Turns one stored element into its little-endian value, part by part.
