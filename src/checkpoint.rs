@@ -73,7 +73,8 @@ impl Checkpoint {
             let values = evaluate(&mut reader)?;
             let (storages, tensors, attributes) = reader.into_parts();
             let holds = holding(graph, values.keys().copied());
-            let mut walk = Walk { graph, options, values, attributes, holds, paths: Paths::default(), leaves: Vec::new(), findings: &mut findings };
+            let mut walk =
+                Walk { graph, options, values, attributes, holds, paths: Paths::default(), leaves: Vec::new(), findings: &mut findings };
             walk.run()?;
             (walk.leaves, walk.paths, storages, tensors)
         };
@@ -197,7 +198,11 @@ impl Walk<'_> {
                 let aside = aside.or(entry.aside);
                 visits += 1;
                 if visits > MAX_VISITS {
-                    return Err(error::limit("tensors", format_args!("{MAX_VISITS} steps through shared containers"), self.options.limits.tensors));
+                    return Err(error::limit(
+                        "tensors",
+                        format_args!("{MAX_VISITS} steps through shared containers"),
+                        self.options.limits.tensors,
+                    ));
                 }
                 if std::mem::replace(&mut open[entry.node.index()], true) {
                     let message = format!("{} contains itself; the walk ends here", self.paths.show(path));
@@ -296,7 +301,8 @@ impl Walk<'_> {
             _ => {
                 let args = args.iter().enumerate().map(|(i, &arg)| (vec!["__args__".to_owned(), i.to_string()], arg));
                 let args = args.chain(object.kwargs.map(|kwargs| (vec!["__kwargs__".to_owned()], kwargs)));
-                let mut entries: Vec<Entry> = args.map(|(names, arg)| Entry::new(Step::new(StepKind::Attribute, names.join(".")), arg)).collect();
+                let mut entries: Vec<Entry> =
+                    args.map(|(names, arg)| Entry::new(Step::new(StepKind::Attribute, names.join(".")), arg)).collect();
                 entries.extend(self.keyed(object.items.iter().copied()));
                 entries.extend(indexed(&object.appended, 0));
                 entries
@@ -345,7 +351,9 @@ pub(crate) fn mapping_pairs<'a>(graph: &'a Graph, object: &'a Object) -> impl It
     let args = graph.tuple(object.args).unwrap_or_default();
     let given = args.iter().flat_map(|&arg| match graph.node(arg) {
         Node::Dict(pairs) => pairs.clone(),
-        Node::List(items) => items.iter().filter_map(|&item| graph.sequence(item)).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect(),
+        Node::List(items) => {
+            items.iter().filter_map(|&item| graph.sequence(item)).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect()
+        }
         _ => Vec::new(),
     });
     given.chain(object.items.iter().copied())
@@ -381,7 +389,12 @@ impl Module {
         let attributes = unique_pairs(graph, pairs.iter().copied()).0;
         let find = |name: &str| attributes.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
         let (parameters, buffers, modules) = (find("_parameters")?, find("_buffers")?, find("_modules")?);
-        [parameters, buffers, modules].iter().all(|&part| pairs_of(graph, part).is_some()).then_some(Module { parameters, buffers, modules, attributes })
+        [parameters, buffers, modules].iter().all(|&part| pairs_of(graph, part).is_some()).then_some(Module {
+            parameters,
+            buffers,
+            modules,
+            attributes,
+        })
     }
 
     /// In the order of `state_dict()`: parameters, persistent buffers, submodules; then, aside, everything else.
@@ -389,7 +402,8 @@ impl Module {
         let part = |node: NodeId| pairs_of(graph, node).unwrap_or_default();
         let entry = |(key, node): (NodeId, NodeId)| Entry::new(Step { kind: StepKind::Module, ..Step::key(graph, key) }, node);
         let transient = self.attributes.iter().find(|(key, _)| graph.str(*key) == Some("_non_persistent_buffers_set"));
-        let transient: Vec<&str> = transient.map(|(_, set)| set_items(graph, *set)).unwrap_or_default().into_iter().filter_map(|item| graph.str(item)).collect();
+        let transient: Vec<&str> =
+            transient.map(|(_, set)| set_items(graph, *set)).unwrap_or_default().into_iter().filter_map(|item| graph.str(item)).collect();
         let buffers = part(self.buffers).into_iter().map(|(key, node)| {
             let aside = graph.str(key).filter(|name| transient.contains(name)).map(|_| NON_PERSISTENT);
             Entry { aside, ..entry((key, node)) }

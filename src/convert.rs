@@ -28,7 +28,9 @@ use crate::writer;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ConvertOptions {
+    /// How the input is read.
     pub read: ReadOptions,
+    /// Which tensors are taken, and under which names.
     pub selection: Selection,
     /// Findings from this severity on refuse the file.
     pub deny: Deny,
@@ -41,9 +43,10 @@ pub struct ConvertOptions {
 /// A checkpoint that was read and planned, with nothing written yet.
 #[derive(Debug)]
 pub struct Prepared {
-    pub source: Arc<Source>,
-    pub checkpoint: Checkpoint,
-    pub plan: Plan,
+    pub(crate) source: Arc<Source>,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) plan: Plan,
+    /// What is known of the input and what would be written.
     pub ledger: Ledger,
 }
 
@@ -81,8 +84,11 @@ pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpos
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Converted {
+    /// The safetensors file.
     pub output: PathBuf,
+    /// The manifest beside it.
     pub manifest_path: PathBuf,
+    /// What the manifest says.
     pub manifest: Manifest,
 }
 
@@ -128,10 +134,16 @@ impl Prepared {
         // A damaged source explains a cancelled write; a failed write does not explain a cancelled digest.
         let (source_sha256, mut findings) = hashed?;
         let written = written?;
-        let inflated: Vec<&str> = checkpoint.storages.iter().enumerate().filter(|(i, _)| needed[*i]).filter_map(|(_, s)| match &s.content {
-            Content::Deflated { member, .. } => Some(member.as_str()),
-            _ => None,
-        }).collect();
+        let inflated: Vec<&str> = checkpoint
+            .storages
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| needed[*i])
+            .filter_map(|(_, s)| match &s.content {
+                Content::Deflated { member, .. } => Some(member.as_str()),
+                _ => None,
+            })
+            .collect();
         let unread = checkpoint.document.members.iter().filter(|m| m.deflated && !m.structural && !inflated.contains(&m.name.as_str()));
         findings.extend(digest::unread_members(unread, &options.read)?);
         findings.extend(opened.findings.iter().cloned());
@@ -147,7 +159,8 @@ impl Prepared {
 fn never_the_input(source: &Source, output: &Path) -> Result<()> {
     let same = |a: &Path, b: &Path| fs::canonicalize(a).ok().zip(fs::canonicalize(b).ok()).is_some_and(|(a, b)| a == b);
     if same(source.path(), output) {
-        return Err(error::usage(format!("the output {} is the input itself", crate::text::quoted(&output.to_string_lossy(), 300))).help("choose another name with -o"));
+        return Err(error::usage(format!("the output {} is the input itself", crate::text::quoted(&output.to_string_lossy(), 300)))
+            .help("choose another name with -o"));
     }
     Ok(())
 }

@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn transposed_views_cover_everything_and_steps_leave_gaps() {
-        for (shape, strides, covered) in [(&[3, 2][..], &[1, 3][..], 24), (&[2], &[2], 8), (&[2, 2], &[3, 1], 16), (&[4], &[0], 4), (&[0], &[1], 0)] {
+        for (shape, strides, covered) in
+            [(&[3, 2][..], &[1, 3][..], 24), (&[2], &[2], 8), (&[2, 2], &[3, 1], 16), (&[4], &[0], 4), (&[0], &[1], 0)]
+        {
             let view = View::new(&Declared { shape, strides, offset: 0 }, 4, 24, &Place::start_of("")).unwrap();
             assert_eq!(total(runs(&view)), covered, "{shape:?} {strides:?}");
         }

@@ -12,17 +12,27 @@ pub(crate) fn value(graph: &Graph, id: NodeId) -> String {
         Node::Long(_) | Node::LongText(_) => "an integer beyond 64 bits".to_owned(),
         Node::Float(value) => value.to_string(),
         Node::Bytes(blob) | Node::ByteArray(blob) => count(blob.len(), "byte"),
-        Node::Text(_) | Node::Str(_) => graph.text(id).map_or_else(|| "text".to_owned(), |text| format!("the text {}", quoted(&text.lossy(), 60))),
+        Node::Text(_) | Node::Str(_) => {
+            graph.text(id).map_or_else(|| "text".to_owned(), |text| format!("the text {}", quoted(&text.lossy(), 60)))
+        }
         Node::Tuple(items) => format!("a tuple of {}", count(items.len() as u64, "item")),
         Node::List(items) => format!("a list of {}", count(items.len() as u64, "item")),
         Node::Set(items) | Node::FrozenSet(items) => format!("a set of {}", count(items.len() as u64, "item")),
         Node::Dict(pairs) => {
-            let keys: Vec<String> = pairs.iter().take(4).filter_map(|(key, _)| graph.str(*key)).map(|key| printable(key).into_owned()).collect();
-            let shown = if keys.is_empty() { String::new() } else { format!(" ({}{})", keys.join(", "), if pairs.len() > keys.len() { ", ..." } else { "" }) };
-            let entries = if pairs.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", crate::text::thousands(pairs.len() as u64)) };
+            let keys: Vec<String> =
+                pairs.iter().take(4).filter_map(|(key, _)| graph.str(*key)).map(|key| printable(key).into_owned()).collect();
+            let shown = if keys.is_empty() {
+                String::new()
+            } else {
+                format!(" ({}{})", keys.join(", "), if pairs.len() > keys.len() { ", ..." } else { "" })
+            };
+            let entries =
+                if pairs.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", crate::text::thousands(pairs.len() as u64)) };
             format!("a dict with {entries}{shown}")
         }
-        Node::Global(_) => graph.global(id).map_or_else(|| "a class".to_owned(), |global| format!("the class or function {}", printable(&global.path()))),
+        Node::Global(_) => {
+            graph.global(id).map_or_else(|| "a class".to_owned(), |global| format!("the class or function {}", printable(&global.path())))
+        }
         Node::Persistent(_) => "a storage".to_owned(),
         Node::Object(object) => match graph.global(object.callable) {
             Some(global) => format!("an object of {}", printable(&global.path())),

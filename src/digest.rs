@@ -42,9 +42,16 @@ impl Hasher {
 ///
 /// # Errors
 /// When the source cannot be read, and `zip-crc` for a damaged member.
-pub(crate) fn source(source: &Source, members: &[Member], options: &ReadOptions, progress: &dyn Progress, cancelled: &AtomicBool) -> Result<(Sha, Vec<Finding>)> {
+pub(crate) fn source(
+    source: &Source,
+    members: &[Member],
+    options: &ReadOptions,
+    progress: &dyn Progress,
+    cancelled: &AtomicBool,
+) -> Result<(Sha, Vec<Finding>)> {
     let mut findings = Vec::new();
-    let mut stored: Vec<(u64, &Member)> = members.iter().filter(|m| !m.deflated).filter_map(|m| Some((m.stored.file_offset()?, m))).collect();
+    let mut stored: Vec<(u64, &Member)> =
+        members.iter().filter(|m| !m.deflated).filter_map(|m| Some((m.stored.file_offset()?, m))).collect();
     stored.sort_by_key(|(offset, _)| *offset);
     let mut stored = stored.into_iter().peekable();
     let mut crc = crc32fast::Hasher::new();

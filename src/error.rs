@@ -318,12 +318,9 @@ pub(crate) fn out_of_bounds(place: &Place, view: &str, needs_bytes: u128, storag
 }
 
 pub(crate) fn storage_size(place: &Place, key: &str, has: u64, declared: u128) -> Error {
-    Error::new(
-        Code::StorageSizeMismatch,
-        format!("storage {} has {has} bytes, the checkpoint says {declared}", quoted(key, 80)),
-    )
-    .at(place)
-    .help("the file is damaged or was edited; download it again or have its author save it again")
+    Error::new(Code::StorageSizeMismatch, format!("storage {} has {has} bytes, the checkpoint says {declared}", quoted(key, 80)))
+        .at(place)
+        .help("the file is damaged or was edited; download it again or have its author save it again")
 }
 
 pub(crate) fn opaque(place: &Place, message: impl Into<String>) -> Error {
@@ -344,7 +341,8 @@ pub(crate) fn name_invalid(path: &str, why: &str) -> Error {
 // ---- policy ---------------------------------------------------------------------------------------------------
 
 pub(crate) fn denied(what: impl Into<String>) -> Error {
-    Error::new(Code::Denied, what).help("depickle ran nothing; to convert the tensors all the same and record the finding, pass --deny none")
+    Error::new(Code::Denied, what)
+        .help("depickle ran nothing; to convert the tensors all the same and record the finding, pass --deny none")
 }
 
 // ---- verification ---------------------------------------------------------------------------------------------

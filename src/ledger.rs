@@ -4,6 +4,8 @@
 //! The JSON is versioned and described by `docs/manifest.schema.json`. It holds no time and no machine, so that the
 //! same input gives the same bytes.
 
+#![allow(missing_docs, reason = "docs/manifest.schema.json describes every field")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -208,7 +210,14 @@ const MAX_OTHER_VALUES: usize = 1_000;
 
 impl Ledger {
     /// The record of what `plan` will write to a file called `output`.
-    pub fn new(checkpoint: &Checkpoint, selected: &Selected, plan: &Plan, source: &Source, source_path: String, output: &str) -> Ledger {
+    pub(crate) fn new(
+        checkpoint: &Checkpoint,
+        selected: &Selected,
+        plan: &Plan,
+        source: &Source,
+        source_path: String,
+        output: &str,
+    ) -> Ledger {
         let tensors: Vec<TensorRecord> = plan
             .tensors
             .iter()
@@ -252,7 +261,12 @@ impl Ledger {
                 facts: checkpoint.document.facts.iter().map(|(fact, value)| ((*fact).to_owned(), value.clone())).collect(),
             },
             root: selected.root_name.clone(),
-            outputs: vec![OutputRecord { path: output.to_owned(), bytes: plan.file_bytes(), header_bytes: plan.header.len() as u64, sha256: None }],
+            outputs: vec![OutputRecord {
+                path: output.to_owned(),
+                bytes: plan.file_bytes(),
+                header_bytes: plan.header.len() as u64,
+                sha256: None,
+            }],
             lowered: lowered.collect(),
             tensors,
             aliases: selected.aliases.iter().map(|(dropped, kept)| (dropped.to_string(), kept.to_string())).collect(),
@@ -270,7 +284,12 @@ impl Ledger {
             outside_root: selected
                 .outside
                 .iter()
-                .map(|part| OutsideRecord { name: part.name.clone(), tensors: part.tensors, bytes: part.bytes, include_with: "--root .".to_owned() })
+                .map(|part| OutsideRecord {
+                    name: part.name.clone(),
+                    tensors: part.tensors,
+                    bytes: part.bytes,
+                    include_with: "--root .".to_owned(),
+                })
                 .collect(),
             uncovered_storage_bytes: coverage::uncovered(checkpoint),
             unreferenced_members: unreferenced(checkpoint),
@@ -279,7 +298,12 @@ impl Ledger {
                 .graph
                 .globals()
                 .iter()
-                .map(|global| GlobalRecord { global: global.path(), mentions: global.mentions, member: global.first.member.to_string(), offset: global.first.offset })
+                .map(|global| GlobalRecord {
+                    global: global.path(),
+                    mentions: global.mentions,
+                    member: global.first.member.to_string(),
+                    offset: global.first.offset,
+                })
                 .collect(),
             other_values: other_values(checkpoint),
             findings: checkpoint.findings.iter().map(FindingRecord::from).collect(),
@@ -293,7 +317,7 @@ impl Ledger {
 
     /// Adds the digests of the source and of a verified output, and what was found on the way.
     #[must_use]
-    pub fn seal(mut self, source: Sha, verified: &Verified, findings: &[Finding]) -> Manifest {
+    pub(crate) fn seal(mut self, source: Sha, verified: &Verified, findings: &[Finding]) -> Manifest {
         let written = verified.written();
         self.source.sha256 = Some(source.to_string());
         for output in &mut self.outputs {
@@ -307,7 +331,7 @@ impl Ledger {
     }
 }
 
-/// A ledger with the digests of a verified output. Only [`Ledger::seal`] makes one, and it asks for the proof.
+/// A ledger with the digests of a verified output. Only `Ledger::seal` makes one, and it asks for the proof.
 #[derive(Debug, Clone)]
 pub struct Manifest(Ledger);
 

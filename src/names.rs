@@ -143,7 +143,9 @@ fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option
         // Bytes as Python 3 writes them below protocol 3.
         Node::Object(object) if graph.global(object.callable).is_some_and(|global| global.path() == "_codecs.encode") => {
             match graph.tuple(object.args) {
-                Some(&[text, codec]) if matches!(graph.str(codec), Some("latin1" | "latin-1")) => (graph.str(text).unwrap_or_default().to_owned(), None),
+                Some(&[text, codec]) if matches!(graph.str(codec), Some("latin1" | "latin-1")) => {
+                    (graph.str(text).unwrap_or_default().to_owned(), None)
+                }
                 _ => ("<bytes>".to_owned(), Some("its key is bytes in an encoding that is not Latin-1")),
             }
         }
@@ -228,7 +230,14 @@ fn latin1(bytes: &[u8]) -> String {
 /// `repr(float)` of Python: the shortest digits, an exponent below -4 and from 16 on.
 fn float_repr(value: f64) -> String {
     if !value.is_finite() {
-        return if value.is_nan() { "nan" } else if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+        return if value.is_nan() {
+            "nan"
+        } else if value > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        }
+        .to_owned();
     }
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -315,7 +324,17 @@ mod tests {
 
     #[test]
     fn floats_are_named_as_python_writes_them() {
-        for (value, repr) in [(1.0, "1.0"), (0.1, "0.1"), (1e16, "1e+16"), (1.5e-7, "1.5e-07"), (123456.75, "123456.75"), (1e15, "1000000000000000.0"), (-0.0, "-0.0"), (1e-4, "0.0001"), (f64::INFINITY, "inf")] {
+        for (value, repr) in [
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e16, "1e+16"),
+            (1.5e-7, "1.5e-07"),
+            (123456.75, "123456.75"),
+            (1e15, "1000000000000000.0"),
+            (-0.0, "-0.0"),
+            (1e-4, "0.0001"),
+            (f64::INFINITY, "inf"),
+        ] {
             assert_eq!(float_repr(value), repr);
         }
     }

@@ -12,7 +12,8 @@ use crate::ledger::Manifest;
 use crate::verify::Verified;
 
 /// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
-const CHECKPOINT_ENDINGS: &[&str] = &["pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "weights", "pdparams", "pdopt", "pk", "dat"];
+const CHECKPOINT_ENDINGS: &[&str] =
+    &["pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "weights", "pdparams", "pdopt", "pk", "dat"];
 const ENDING: &str = "safetensors";
 
 /// The output that belongs to an input, beside it: `x.pt` gives `x.safetensors`, and the names of the Hugging Face
@@ -22,7 +23,9 @@ pub fn default_output(input: &Path) -> PathBuf {
     if let Some(middle) = name.strip_prefix("pytorch_model").and_then(|rest| rest.strip_suffix(".bin")) {
         return input.with_file_name(format!("model{middle}.{ENDING}"));
     }
-    let stem = name.rsplit_once('.').filter(|(stem, ending)| !stem.is_empty() && CHECKPOINT_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()));
+    let stem = name
+        .rsplit_once('.')
+        .filter(|(stem, ending)| !stem.is_empty() && CHECKPOINT_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()));
     input.with_file_name(format!("{}.{ENDING}", stem.map_or(&*name, |(stem, _)| stem)))
 }
 

@@ -76,9 +76,7 @@ pub(crate) enum Purpose {
 
 /// The result of a selection.
 #[derive(Debug)]
-pub struct Selected {
-    /// The path of the root.
-    pub root: PathId,
+pub(crate) struct Selected {
     /// The dotted name of the root; `.` for the whole checkpoint.
     pub root_name: String,
     /// What is written, sorted by name.
@@ -93,7 +91,7 @@ pub struct Selected {
 
 /// A tensor under its name in the output.
 #[derive(Debug, Clone)]
-pub struct Named {
+pub(crate) struct Named {
     pub name: TensorName,
     pub tensor: TensorId,
     pub path: PathId,
@@ -101,7 +99,7 @@ pub struct Named {
 
 /// A tensor that is not written, and why.
 #[derive(Debug, Clone)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     pub name: String,
     pub path: PathId,
     pub dtype: Option<String>,
@@ -111,7 +109,7 @@ pub struct LeftOut {
 
 /// Tensors outside the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outside {
+pub(crate) struct Outside {
     /// The dotted name of their part of the checkpoint.
     pub name: String,
     pub tensors: u64,
@@ -150,7 +148,11 @@ impl Selection {
                 (_, Some(reason)) => leave(reason),
                 _ if globs.excludes(&name) => leave("it was excluded on request"),
                 (Content::Unsupported(error), None) if purpose == Purpose::Inspect => leave(error.message()),
-                (Content::Unsupported(error), None) => return Err(error.clone().help(format!("leave it out with --exclude {} to convert the rest", crate::text::quoted(&name, 200)))),
+                (Content::Unsupported(error), None) => {
+                    return Err(error
+                        .clone()
+                        .help(format!("leave it out with --exclude {} to convert the rest", crate::text::quoted(&name, 200))));
+                }
                 (Content::Tensor(id), None) => chosen.add(checkpoint, name, leaf, *id, limits)?,
             }
         }
@@ -167,7 +169,7 @@ impl Selection {
             Shared::Copy => BTreeMap::new(),
             Shared::Drop => drop_shared(checkpoint, &mut tensors),
         };
-        Ok(Selected { root, root_name, tensors, aliases, left_out, outside })
+        Ok(Selected { root_name, tensors, aliases, left_out, outside })
     }
 
     fn find_root(&self, checkpoint: &Checkpoint) -> Result<PathId> {
@@ -254,7 +256,8 @@ fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
                 .help(format!("there are tensors under {}{more}; --root . takes everything", known.join(", "))))
         }
         [first, second, ..] => {
-            let message = format!("--root {} is two places: {} and {}", crate::text::quoted(wanted, 200), paths.show(*first), paths.show(*second));
+            let message =
+                format!("--root {} is two places: {} and {}", crate::text::quoted(wanted, 200), paths.show(*first), paths.show(*second));
             Err(error::usage(message).help("choose the part above both, or use --include"))
         }
     }
@@ -267,7 +270,8 @@ struct Globs {
 
 impl Globs {
     fn excludes(&self, name: &str) -> bool {
-        (!self.include.is_empty() && !self.include.iter().any(|glob| glob.is_match(name))) || self.exclude.iter().any(|glob| glob.is_match(name))
+        (!self.include.is_empty() && !self.include.iter().any(|glob| glob.is_match(name)))
+            || self.exclude.iter().any(|glob| glob.is_match(name))
     }
 }
 
@@ -276,7 +280,11 @@ fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
     let compile = |glob: &String| GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
     globs
         .iter()
-        .map(|glob| compile(glob).map(|glob| glob.compile_matcher()).map_err(|e| error::usage(format!("{} is no valid glob: {}", crate::text::quoted(glob, 100), e.kind()))))
+        .map(|glob| {
+            compile(glob)
+                .map(|glob| glob.compile_matcher())
+                .map_err(|e| error::usage(format!("{} is no valid glob: {}", crate::text::quoted(glob, 100), e.kind())))
+        })
         .collect()
 }
 
@@ -368,11 +376,19 @@ fn no_tensors(checkpoint: &Checkpoint, left_out: &[LeftOut], outside: &[Outside]
     let error = |message: String| Error::new(Code::NoTensors, message);
     if let Some(first) = left_out.first() {
         let n = crate::text::count(left_out.len() as u64, "tensor");
-        return error(format!("nothing is left to write: {n} left out, the first, {}, because {}", crate::text::quoted(&first.name, 100), first.reason));
+        return error(format!(
+            "nothing is left to write: {n} left out, the first, {}, because {}",
+            crate::text::quoted(&first.name, 100),
+            first.reason
+        ));
     }
     if let Some(part) = outside.first() {
-        return error(format!("there are no tensors under {}", crate::text::quoted(root_name, 100))).help(format!("there are some under {}; --root . takes everything", crate::text::quoted(&part.name, 100)));
+        return error(format!("there are no tensors under {}", crate::text::quoted(root_name, 100)))
+            .help(format!("there are some under {}; --root . takes everything", crate::text::quoted(&part.name, 100)));
     }
-    error(format!("the file holds no tensors: it is {}", crate::describe::value(&checkpoint.document.graph, checkpoint.document.graph.root())))
-        .help("there is nothing to convert; --extras writes what it holds as JSON when there are tensors too")
+    error(format!(
+        "the file holds no tensors: it is {}",
+        crate::describe::value(&checkpoint.document.graph, checkpoint.document.graph.root())
+    ))
+    .help("there is nothing to convert; --extras writes what it holds as JSON when there are tensors too")
 }

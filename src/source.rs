@@ -59,11 +59,6 @@ impl Source {
         self.len
     }
 
-    /// Whether the file has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Fills `buffer` with the bytes at `offset`.
     ///
     /// # Errors
@@ -86,6 +81,7 @@ impl Source {
         let mapped = if self.len == 0 {
             Bytes::new()
         } else {
+            #[allow(unsafe_code, reason = "mapping a file is the one thing here that the compiler cannot check")]
             // SAFETY: the mapping is private and read-only, and lives as long as the `Bytes` made of it. Another process
             // that changes or cuts the file while we read could change what we see or end this process by a signal, as
             // with any mapped input; no output survives that, because outputs are renamed into place last, and only
@@ -152,11 +148,6 @@ impl Region {
     /// The number of bytes.
     pub fn len(&self) -> u64 {
         self.len
-    }
-
-    /// Whether there are no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The part that starts at `offset` and has `len` bytes, or `None` when it does not lie inside.

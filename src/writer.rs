@@ -29,7 +29,15 @@ const BUFFER_BYTES: usize = 256 << 10;
 ///
 /// # Errors
 /// When the source cannot be read or the file cannot be written.
-pub(crate) fn write(plan: &Plan, checkpoint: &Checkpoint, opened: &Opened, file: &File, path: &Path, progress: &dyn Progress, cancelled: &AtomicBool) -> Result<Written> {
+pub(crate) fn write(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    opened: &Opened,
+    file: &File,
+    path: &Path,
+    progress: &dyn Progress,
+    cancelled: &AtomicBool,
+) -> Result<Written> {
     let writing = |e: std::io::Error| error::io("write", path, &e);
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     let mut whole = Hasher::default();

@@ -52,7 +52,7 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-pub(super) fn run(args: Args) -> u8 {
+pub(super) fn run(args: &Args) -> u8 {
     let options = match args.input.options(args.deny, args.extras.clone(), args.force) {
         Ok(options) => options,
         Err(error) => return super::report(Path::new("convert"), &error),
@@ -60,7 +60,7 @@ pub(super) fn run(args: Args) -> u8 {
     if args.extras.is_some() && args.inputs.len() > 1 {
         return usage("--extras takes the values of one file; convert the inputs one by one");
     }
-    let folder = match folder(&args) {
+    let folder = match folder(args) {
         Ok(folder) => folder,
         Err(message) => return usage(&message),
     };
@@ -73,7 +73,7 @@ pub(super) fn run(args: Args) -> u8 {
             (None, None) => default_output(input),
         };
         let code = if targets.insert(output.clone()) {
-            convert(input, &output, &args, &options)
+            convert(input, &output, args, &options)
         } else {
             usage(&format!("{} is the output of two inputs; convert them into different folders", output.display()))
         };
@@ -89,7 +89,10 @@ fn folder(args: &Args) -> Result<Option<PathBuf>, String> {
     if !output.is_dir() && !ends_as_folder {
         return match args.inputs.len() {
             1 => Ok(None),
-            _ => Err(format!("-o {} must be a folder when there are several inputs; write it with a slash at its end to make one", output.display())),
+            _ => Err(format!(
+                "-o {} must be a folder when there are several inputs; write it with a slash at its end to make one",
+                output.display()
+            )),
         };
     }
     if !args.dry_run {

@@ -31,20 +31,32 @@ pub(super) fn sniff(head: &[u8]) -> bool {
 
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Result<Document> {
     let stream = region.bytes()?;
-    let graph = pickle::run(stream.clone(), start, &options.limits)?;
+    let graph = pickle::run(&stream, start, &options.limits)?;
     let mut findings = Vec::new();
     let rest = stream.slice(graph.end() as usize..);
     if !rest.is_empty() {
         let place = start.advanced(graph.end());
-        if pickle::run(rest.clone(), &place, &options.limits).is_ok() {
+        if pickle::run(&rest, &place, &options.limits).is_ok() {
             return Err(Error::new(Code::PickleMultiple, format!("a second pickle follows the first, {} bytes in all", rest.len()))
                 .at(&place)
                 .help("python's pickle.load reads only the first one; split the file so that nothing is lost"));
         }
-        findings.push(Finding::note("trailing-data", place, format!("{} bytes follow the end of the pickle; Python ignores them", rest.len())));
+        findings.push(Finding::note(
+            "trailing-data",
+            place,
+            format!("{} bytes follow the end of the pickle; Python ignores them", rest.len()),
+        ));
     }
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
-    Ok(Document { kind: Kind::BarePickle, facts, graph, stream: region.clone(), storages: Default::default(), members: Vec::new(), findings })
+    Ok(Document {
+        kind: Kind::BarePickle,
+        facts,
+        graph,
+        stream: region.clone(),
+        storages: Default::default(),
+        members: Vec::new(),
+        findings,
+    })
 }
 
 /// The protocol that a stream announces; 0 and 1 do not.

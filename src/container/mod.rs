@@ -43,15 +43,6 @@ impl Kind {
             Kind::BarePickle => "bare-pickle",
         }
     }
-
-    /// The name for people.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Kind::TorchZip => "torch zip",
-            Kind::TorchLegacy => "torch legacy",
-            Kind::BarePickle => "bare pickle",
-        }
-    }
 }
 
 /// What a container holds, before anything in it is understood.
@@ -90,14 +81,12 @@ pub struct Member {
     pub structural: bool,
 }
 
+type Sniff = fn(&[u8]) -> bool;
 type Open = fn(&Region, &Place, &ReadOptions) -> Result<Document>;
 
 /// How each container is recognised, first match wins.
-const SNIFF: &[(fn(&[u8]) -> bool, Open)] = &[
-    (torch_zip::sniff, torch_zip::open),
-    (torch_legacy::sniff, torch_legacy::open),
-    (bare_pickle::sniff, bare_pickle::open),
-];
+const SNIFF: &[(Sniff, Open)] =
+    &[(torch_zip::sniff, torch_zip::open), (torch_legacy::sniff, torch_legacy::open), (bare_pickle::sniff, bare_pickle::open)];
 
 /// Bytes of the head that recognition may look at.
 const HEAD_BYTES: u64 = 1024;

@@ -36,7 +36,7 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Res
         if at == bytes.len() as u64 {
             return Err(error::truncated(&place, what, 1, 0));
         }
-        let graph = pickle::run(bytes.slice(at as usize..), &place, &options.limits)?;
+        let graph = pickle::run(&bytes.slice(at as usize..), &place, &options.limits)?;
         at += graph.end();
         Ok(graph)
     };
@@ -95,7 +95,12 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
         {
             match declared.get(&storage.key) {
                 Some(first) if first.n_bytes() != storage.n_bytes() => {
-                    let message = format!("storage {} is declared with {} and with {} bytes", crate::text::quoted(&storage.key, 80), first.n_bytes(), storage.n_bytes());
+                    let message = format!(
+                        "storage {} is declared with {} and with {} bytes",
+                        crate::text::quoted(&storage.key, 80),
+                        first.n_bytes(),
+                        storage.n_bytes()
+                    );
                     return Err(error::legacy(&graph.place(id), message));
                 }
                 Some(_) => {}
@@ -119,7 +124,8 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
             return Err(bad(&format!("storage {shown} is in the file and no tensor declares it")));
         };
         let place = start.advanced(at);
-        let header = region.slice(at, 8).ok_or_else(|| error::truncated(&place, &format!("the size of storage {shown}"), 8, region.len() - at))?;
+        let header =
+            region.slice(at, 8).ok_or_else(|| error::truncated(&place, &format!("the size of storage {shown}"), 8, region.len() - at))?;
         let mut count = [0; 8];
         header.read_at(0, &mut count)?;
         let count = u64::from_le_bytes(count);
@@ -139,8 +145,11 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
     }
     let missing = declared.values().filter(|s| !storages.contains_key(&s.key) && s.location != "meta").map(|s| s.key.as_str()).min();
     if let Some(key) = missing {
-        return Err(error::legacy(&start.advanced(at), format!("storage {} is declared and its bytes are not in the file", crate::text::quoted(key, 80)))
-            .help("the file is damaged or was edited; torch would fill this storage with arbitrary memory"));
+        return Err(error::legacy(
+            &start.advanced(at),
+            format!("storage {} is declared and its bytes are not in the file", crate::text::quoted(key, 80)),
+        )
+        .help("the file is damaged or was edited; torch would fill this storage with arbitrary memory"));
     }
     Ok((storages, at))
 }

@@ -61,13 +61,14 @@ pub(super) fn open(region: &Region, _start: &Place, options: &ReadOptions) -> Re
         member.storage_key = Some(key);
     }
     let name = format!("{folder}data.pkl");
-    let pickle_member = members.iter_mut().find(|m| m.name == name).ok_or_else(|| error::missing_entry(&name, "describes the checkpoint"))?;
+    let pickle_member =
+        members.iter_mut().find(|m| m.name == name).ok_or_else(|| error::missing_entry(&name, "describes the checkpoint"))?;
     pickle_member.structural = true;
     options.limits.pickle_bytes(pickle_member.len)?;
     let content = read_member(pickle_member, options.limits.pickle_bytes, options, &mut findings)?;
     let place = Place::start_of(&name);
     let stream = if pickle_member.deflated { Region::memory(content.clone()) } else { pickle_member.stored.clone() };
-    let graph = pickle::run(content.clone(), &place, &options.limits)?;
+    let graph = pickle::run(&content, &place, &options.limits)?;
     facts.push(("pickle_protocol", protocol(&content).to_string()));
     if graph.end() < stream.len() {
         let message = format!("{} bytes follow the end of the pickle; Python ignores them", stream.len() - graph.end());
@@ -95,7 +96,11 @@ fn top_folder(members: &[Member]) -> Result<String> {
     }
     let folder = pickle.name.split_inclusive('/').next().unwrap_or_default().to_owned();
     if let Some(stray) = members.iter().find(|m| !m.name.starts_with(&folder)) {
-        let message = format!("member {} is outside the folder {} of the checkpoint", crate::text::quoted(&stray.name, 200), crate::text::quoted(&folder, 200));
+        let message = format!(
+            "member {} is outside the folder {} of the checkpoint",
+            crate::text::quoted(&stray.name, 200),
+            crate::text::quoted(&folder, 200)
+        );
         return Err(error::zip_ambiguous(message));
     }
     Ok(folder)
@@ -124,7 +129,11 @@ fn storage(member: &Member, key: &str, big_endian: bool) -> Storage {
 /// The content of a small member, its checksum checked.
 fn read_member(member: &Member, at_most: u64, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<Bytes> {
     if member.len > at_most {
-        return Err(error::zip(format!("member {} has {} bytes, at most {at_most} are expected", crate::text::quoted(&member.name, 200), member.len)));
+        return Err(error::zip(format!(
+            "member {} has {} bytes, at most {at_most} are expected",
+            crate::text::quoted(&member.name, 200),
+            member.len
+        )));
     }
     let (content, crc) = if member.deflated {
         let mut content = Vec::new();

@@ -109,9 +109,13 @@ impl End {
     fn find(bytes: &Bytes) -> Result<End> {
         let len = bytes.len() as u64;
         let lowest = len.saturating_sub(END_BYTES + MAX_COMMENT_BYTES);
-        let fits = |&at: &u64| u32_at(bytes, at) == Some(END) && u16_at(bytes, at + 20).is_some_and(|comment| at + END_BYTES + u64::from(comment) == len);
+        let fits = |&at: &u64| {
+            u32_at(bytes, at) == Some(END) && u16_at(bytes, at + 20).is_some_and(|comment| at + END_BYTES + u64::from(comment) == len)
+        };
         let mut candidates = (lowest..=len.saturating_sub(END_BYTES)).rev().filter(fits);
-        let at = candidates.next().ok_or_else(|| error::zip("the zip archive has no end record: the file is cut short, or has other bytes after it"))?;
+        let at = candidates
+            .next()
+            .ok_or_else(|| error::zip("the zip archive has no end record: the file is cut short, or has other bytes after it"))?;
         if let Some(other) = candidates.next() {
             return Err(error::zip_ambiguous(format!("the archive has two end records, at {other:#x} and {at:#x}")));
         }
@@ -129,7 +133,8 @@ impl End {
             None => (classic, at),
             Some((zip64, zip64_at)) => {
                 let agree = |classic: u64, saturated: u64, zip64: u64| classic == zip64 || classic == saturated;
-                let same = agree(classic.0, 0xffff, zip64.0) && agree(classic.1, 0xffff_ffff, zip64.1) && agree(classic.2, 0xffff_ffff, zip64.2);
+                let same =
+                    agree(classic.0, 0xffff, zip64.0) && agree(classic.1, 0xffff_ffff, zip64.1) && agree(classic.2, 0xffff_ffff, zip64.2);
                 if !same {
                     return Err(error::zip_ambiguous("the zip64 end record and the classic one describe two different directories"));
                 }
@@ -137,7 +142,8 @@ impl End {
             }
         };
         if start.checked_add(size) != Some(directory_end) {
-            let message = format!("the directory at {start:#x} with {size} bytes does not end where the end record starts, {directory_end:#x}");
+            let message =
+                format!("the directory at {start:#x} with {size} bytes does not end where the end record starts, {directory_end:#x}");
             return Err(error::zip_ambiguous(message));
         }
         Ok(End { entries, directory_start: start, directory_end })
@@ -153,7 +159,10 @@ fn zip64_end(bytes: &Bytes, end_at: u64) -> Result<Option<(EndFields, u64)>> {
     };
     let bad = || error::zip("the zip64 end record is damaged");
     let at = u64_at(bytes, locator + 8).ok_or_else(bad)?;
-    if u32_at(bytes, at) != Some(ZIP64_END) || u32_at(bytes, locator + 4) != Some(0) || u32_at(bytes, locator + 16).is_none_or(|disks| disks > 1) {
+    if u32_at(bytes, at) != Some(ZIP64_END)
+        || u32_at(bytes, locator + 4) != Some(0)
+        || u32_at(bytes, locator + 16).is_none_or(|disks| disks > 1)
+    {
         return Err(bad());
     }
     let record_bytes = u64_at(bytes, at + 4).and_then(|n| n.checked_add(12)).ok_or_else(bad)?;
@@ -205,16 +214,22 @@ impl Entry {
             return Err(error::zip(format!("entry {shown} is on another disk")));
         }
         if flags & (FLAG_ENCRYPTED | FLAG_STRONG_ENCRYPTION | FLAG_MASKED) != 0 {
-            return Err(Error::new(Code::ZipEncrypted, format!("entry {shown} is encrypted")).help("decrypt the archive and convert the checkpoint inside"));
+            return Err(Error::new(Code::ZipEncrypted, format!("entry {shown} is encrypted"))
+                .help("decrypt the archive and convert the checkpoint inside"));
         }
         if method != STORED && method != DEFLATED {
-            return Err(Error::new(Code::ZipUnsupportedMethod, format!("entry {shown} is compressed by method {method}, expected 0 (stored) or 8 (deflate)"))
-                .help("unpack the archive and zip it again with the stored method"));
+            return Err(Error::new(
+                Code::ZipUnsupportedMethod,
+                format!("entry {shown} is compressed by method {method}, expected 0 (stored) or 8 (deflate)"),
+            )
+            .help("unpack the archive and zip it again with the stored method"));
         }
         let sizes = [u32_field(24)?, u32_field(20)?, u32_field(42)?];
         let [uncompressed, compressed, local_start] = zip64_sizes(&extra, sizes, &shown)?;
         if method == STORED && compressed != uncompressed {
-            return Err(error::zip_ambiguous(format!("entry {shown} is stored, with {compressed} bytes in the file and {uncompressed} in the directory")));
+            return Err(error::zip_ambiguous(format!(
+                "entry {shown} is stored, with {compressed} bytes in the file and {uncompressed} in the directory"
+            )));
         }
         Ok(Entry { raw_name, name, flags, method, crc, compressed, uncompressed, local_start, record_end })
     }
@@ -234,7 +249,9 @@ impl Entry {
         let [Some(flags), Some(method), Some(name_bytes), Some(extra_bytes)] = fields else { return Err(bad()) };
         let name = slice(bytes, at + LOCAL_BYTES, name_bytes.into()).ok_or_else(bad)?;
         let extra = slice(bytes, at + LOCAL_BYTES + u64::from(name_bytes), extra_bytes.into()).ok_or_else(bad)?;
-        let differs = |what: &str| error::zip_ambiguous(format!("entry {} has another {what} in its local header than in the directory", self.shown()));
+        let differs = |what: &str| {
+            error::zip_ambiguous(format!("entry {} has another {what} in its local header than in the directory", self.shown()))
+        };
         if name != self.raw_name {
             return Err(differs("name"));
         }
@@ -296,7 +313,11 @@ fn names_are_distinct(entries: &[Entry]) -> Result<()> {
     for entry in entries {
         let cut = entry.raw_name.split(|&b| b == 0).next().unwrap_or_default();
         if let Some(first) = seen.insert(cut.to_ascii_lowercase(), entry) {
-            return Err(error::zip_ambiguous(format!("entries {} and {} are one and the same to some readers", first.shown(), entry.shown())));
+            return Err(error::zip_ambiguous(format!(
+                "entries {} and {} are one and the same to some readers",
+                first.shown(),
+                entry.shown()
+            )));
         }
     }
     Ok(())
@@ -315,7 +336,10 @@ fn agrees_with_zip_crate(bytes: Bytes, region: &Region, members: &[Member]) -> R
         let theirs = (entry.size(), entry.compressed_size(), entry.crc32(), entry.data_start());
         let data_start = member.stored.file_offset().map(|offset| offset - start);
         let same_start = data_start.is_none() || data_start == theirs.3;
-        if String::from_utf8_lossy(entry.name_raw()) != member.name || (theirs.0, theirs.1, theirs.2) != (member.len, member.stored.len(), member.crc) || !same_start {
+        if String::from_utf8_lossy(entry.name_raw()) != member.name
+            || (theirs.0, theirs.1, theirs.2) != (member.len, member.stored.len(), member.crc)
+            || !same_start
+        {
             return Err(disagree(format!("entry {}", crate::text::quoted(&member.name, 200))));
         }
     }
@@ -346,7 +370,11 @@ pub(crate) fn inflate(name: &str, compressed: &Region, len: u64, sink: &mut dyn 
         sink(&buffer[..n])?;
     }
     if total != len || decoder.total_in() != compressed.len() {
-        return Err(error::zip(format!("member {shown} inflates to {total} bytes from {} of {}, expected {len}", decoder.total_in(), compressed.len())));
+        return Err(error::zip(format!(
+            "member {shown} inflates to {total} bytes from {} of {}, expected {len}",
+            decoder.total_in(),
+            compressed.len()
+        )));
     }
     Ok(crc.finalize())
 }

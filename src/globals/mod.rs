@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 use crate::error::Result;
 use crate::tensor::Dtype;
 
-pub use reader::{Absence, Reader, TensorId, Value};
 pub(crate) use reader::Call;
+pub use reader::{Absence, Reader, TensorId, Value};
 
 /// What a global means.
 #[derive(Clone, Copy)]

@@ -169,7 +169,9 @@ impl<'a> Reader<'a> {
         let call = |args: &[NodeId]| Call { id, name: global.path(), args: args.to_vec(), states: object.states.clone() };
         match (meaning(&global.module, &global.name), self.graph().tuple(object.args)) {
             (Some(Meaning::Rebuild(rebuild)), Some(args)) => rebuild(self, &call(args)),
-            (Some(Meaning::Rebuild(_)), None) => Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path()))),
+            (Some(Meaning::Rebuild(_)), None) => {
+                Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))
+            }
             (Some(Meaning::Unsupported(what)), _) => Ok(Value::Unsupported(self.unsupported(id, what))),
             _ => Ok(Value::Inert),
         }
@@ -179,14 +181,17 @@ impl<'a> Reader<'a> {
     pub(crate) fn apply(&mut self, at: &Call, function: NodeId, args: NodeId) -> Result<Value> {
         let graph = self.graph();
         let place = self.place(at.id);
-        let global = graph.global(function).ok_or_else(|| error::opaque(&place, format!("{} rebuilds with something that is no function", at.name)))?;
+        let global = graph
+            .global(function)
+            .ok_or_else(|| error::opaque(&place, format!("{} rebuilds with something that is no function", at.name)))?;
         let args = graph.tuple(args).ok_or_else(|| error::opaque(&place, format!("{} has arguments that are not a tuple", at.name)))?;
         let call = Call { id: at.id, name: global.path(), args: args.to_vec(), states: Vec::new() };
         match meaning(&global.module, &global.name) {
             Some(Meaning::Rebuild(rebuild)) => self.nested(at.id, |reader| rebuild(reader, &call)),
             Some(Meaning::Unsupported(what)) => Ok(Value::Unsupported(self.unsupported(at.id, what))),
             _ => {
-                let message = format!("a tensor would be rebuilt by {}, which is not a known rebuild", crate::text::quoted(&global.path(), 100));
+                let message =
+                    format!("a tensor would be rebuilt by {}, which is not a known rebuild", crate::text::quoted(&global.path(), 100));
                 Ok(Value::Unsupported(error::opaque(&place, message)))
             }
         }
@@ -230,7 +235,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes a tensor of a declared view of a storage.
-    pub(crate) fn tensor(&mut self, call: &Call, storage: &StorageView, dtype: Dtype, declared: &Declared<'_>, transform: Transform) -> Result<Value> {
+    pub(crate) fn tensor(
+        &mut self,
+        call: &Call,
+        storage: &StorageView,
+        dtype: Dtype,
+        declared: &Declared<'_>,
+        transform: Transform,
+    ) -> Result<Value> {
         let tensor = self.checked_tensor(call, storage, dtype, declared, transform)?;
         Ok(match tensor {
             Ok(tensor) => Value::Tensor(self.add(tensor)?),
@@ -389,4 +401,3 @@ impl<'a> Reader<'a> {
         Ok(Value::Storage(StorageView { id, ..view }))
     }
 }
-

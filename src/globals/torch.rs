@@ -209,13 +209,16 @@ fn rebuild_qtensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
             let params = graph.tuple(quantizer).unwrap_or_default();
             let scheme = params.first().and_then(|&s| graph.global(s)).map(|global| global.name.clone()).unwrap_or_default();
             match (scheme.as_str(), params) {
-                ("per_tensor_affine", &[_, scale, zero_point]) | ("per_channel_affine" | "per_channel_affine_float_qparams", &[_, scale, zero_point, _]) => {
+                ("per_tensor_affine", &[_, scale, zero_point])
+                | ("per_channel_affine" | "per_channel_affine_float_qparams", &[_, scale, zero_point, _]) => {
                     ([storage, offset, size, stride], scale, zero_point, scheme)
                 }
                 _ => return Err(reader.bad_call(call, "has an unknown quantizer")),
             }
         }
-        [storage, offset, size, stride, scale, zero_point, _, _] => ([storage, offset, size, stride], scale, zero_point, "per_tensor_affine".to_owned()),
+        [storage, offset, size, stride, scale, zero_point, _, _] => {
+            ([storage, offset, size, stride], scale, zero_point, "per_tensor_affine".to_owned())
+        }
         _ => return Err(wrong_arity(reader, call)),
     };
     let Value::Storage(storage) = reader.value(view[0])? else {

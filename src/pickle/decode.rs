@@ -10,6 +10,7 @@ use crate::place::Place;
 
 /// One decoded opcode. Byte arguments borrow the stream, except text that had to be unescaped.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the variants are the opcodes of pickletools.py")]
 pub enum Op<'a> {
     Proto(u8),
     Frame,
@@ -55,11 +56,17 @@ pub enum Op<'a> {
     Get(u32),
     Put(u32),
     Memoize,
-    Global { module: &'a str, name: &'a str },
+    Global {
+        module: &'a str,
+        name: &'a str,
+    },
     StackGlobal,
     Reduce,
     Build,
-    Inst { module: &'a str, name: &'a str },
+    Inst {
+        module: &'a str,
+        name: &'a str,
+    },
     Obj,
     NewObj,
     NewObjEx,

@@ -58,6 +58,7 @@ impl Blob {
 /// One value of the pickle, not interpreted.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "most variants are the types of Python that they are named after")]
 pub enum Node {
     None,
     Bool(bool),
@@ -101,10 +102,13 @@ pub enum Origin {
 /// "This was to be called with that, and then given this state."
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
+    /// Which opcode was to make it.
     pub origin: Origin,
+    /// What was to be called: nearly always a global.
     pub callable: NodeId,
     /// A tuple, except where the stream puts another object in its place.
     pub args: NodeId,
+    /// The keyword arguments of `NEWOBJ_EX`, a dict.
     pub kwargs: Option<NodeId>,
     /// The states of `BUILD`, in order.
     pub states: Vec<NodeId>,
@@ -117,7 +121,9 @@ pub struct Object {
 /// A global that the pickle mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlobalUse {
+    /// The module as the stream spells it.
     pub module: String,
+    /// The name in the module; since protocol 4 it may have dots.
     pub name: String,
     /// Where it is mentioned first.
     pub first: Place,
@@ -135,6 +141,7 @@ impl GlobalUse {
 /// A text value: nearly always UTF-8, but Python text may hold lone surrogates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Text<'a> {
+    /// Plain UTF-8.
     Utf8(&'a str),
     /// UTF-8 in which lone surrogates stand as three bytes each.
     Surrogates(&'a [u8]),

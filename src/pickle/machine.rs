@@ -18,7 +18,7 @@ use crate::place::Place;
 ///
 /// # Errors
 /// A stream that Python would not load, or would load differently in C and in Python; a budget of `limits`.
-pub fn run(stream: Bytes, start: &Place, limits: &Limits) -> Result<Graph> {
+pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph> {
     let mut machine = Machine {
         graph: Graph {
             nodes: Vec::new(),
@@ -39,7 +39,7 @@ pub fn run(stream: Bytes, start: &Place, limits: &Limits) -> Result<Graph> {
         budget: Budget { used: 0, limits },
         offset: 0,
     };
-    let mut decoder = Decoder::new(&stream, start, limits);
+    let mut decoder = Decoder::new(stream, start, limits);
     let mut opcodes = 0;
     loop {
         let (offset, op) = decoder.next_op()?;
@@ -110,8 +110,8 @@ impl Machine<'_> {
             Op::ByteArray(bytes) => self.push_blob(Node::ByteArray, bytes),
             Op::Text(bytes) => self.push_blob(Node::Text, bytes),
             Op::Str(bytes) => self.push_blob(Node::Str, bytes),
-            Op::TextOwned(bytes) => self.push_unescaped(Node::Text, bytes),
-            Op::StrOwned(bytes) => self.push_unescaped(Node::Str, bytes),
+            Op::TextOwned(bytes) => self.push_unescaped(Node::Text, &bytes),
+            Op::StrOwned(bytes) => self.push_unescaped(Node::Str, &bytes),
             Op::EmptyList => self.push(Node::List(Vec::new())),
             Op::EmptyDict => self.push(Node::Dict(Vec::new())),
             Op::EmptySet => self.push(Node::Set(Vec::new())),
@@ -243,7 +243,8 @@ impl Machine<'_> {
 
     fn make(&mut self, node: Node) -> Result<NodeId> {
         self.budget.debit(NODE_BYTES)?;
-        let id = u32::try_from(self.graph.nodes.len()).map_err(|_| error::limit("memory-bytes", "more than 4294967295 nodes", u32::MAX.into()))?;
+        let id = u32::try_from(self.graph.nodes.len())
+            .map_err(|_| error::limit("memory-bytes", "more than 4294967295 nodes", u32::MAX.into()))?;
         self.graph.nodes.push(node);
         self.graph.offsets.push(self.offset);
         Ok(NodeId(id))
@@ -272,10 +273,10 @@ impl Machine<'_> {
         self.push(make(Blob::in_stream(start as u64, bytes.len() as u64)))
     }
 
-    fn push_unescaped(&mut self, make: fn(Blob) -> Node, bytes: Vec<u8>) -> Result<()> {
+    fn push_unescaped(&mut self, make: fn(Blob) -> Node, bytes: &[u8]) -> Result<()> {
         self.budget.debit(bytes.len())?;
         let start = self.graph.unescaped.len() as u64;
-        self.graph.unescaped.extend_from_slice(&bytes);
+        self.graph.unescaped.extend_from_slice(bytes);
         self.push(make(Blob::unescaped(start, bytes.len() as u64)))
     }
 
@@ -459,7 +460,7 @@ mod tests {
     use crate::error::Code;
 
     fn graph(stream: &'static [u8]) -> Result<Graph> {
-        run(Bytes::from_static(stream), &Place::start_of(""), &Limits::default())
+        run(&Bytes::from_static(stream), &Place::start_of(""), &Limits::default())
     }
 
     fn code(stream: &'static [u8]) -> Option<(Code, u64)> {
@@ -515,7 +516,7 @@ mod tests {
         let mut stream = vec![b']'; 1_000_000];
         stream.extend(vec![b'a'; 999_999]);
         stream.push(b'.');
-        let graph = run(Bytes::from(stream), &Place::start_of(""), &Limits::default()).unwrap();
+        let graph = run(&Bytes::from(stream), &Place::start_of(""), &Limits::default()).unwrap();
         assert_eq!(graph.len(), 1_000_000);
     }
 
@@ -523,7 +524,7 @@ mod tests {
     fn the_memory_budget_stops_a_flood_of_containers() {
         let mut limits = Limits::default();
         limits.set("memory-bytes", 10_000).unwrap();
-        let error = run(Bytes::from(vec![b']'; 100_000]), &Place::start_of(""), &limits).unwrap_err();
+        let error = run(&Bytes::from(vec![b']'; 100_000]), &Place::start_of(""), &limits).unwrap_err();
         assert_eq!(error.code(), Code::LimitExceeded);
         assert!(error.advice().unwrap().contains("--limit memory-bytes"), "{error}");
     }

@@ -16,7 +16,10 @@ const MAX_LISTED: usize = 5;
 pub fn converted(input: &Path, output: &Path, manifest: &Path, ledger: &Ledger) -> String {
     let mut text = String::new();
     line(&mut text, format_args!("converted {} ({}, {})", shown(input), container(ledger), bytes(ledger.source.bytes)));
-    line(&mut text, format_args!("  {}, {} -> {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes()), shown(output)));
+    line(
+        &mut text,
+        format_args!("  {}, {} -> {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes()), shown(output)),
+    );
     notes(&mut text, ledger);
     line(&mut text, format_args!("  verified bit for bit; every digest is in {}", shown(manifest)));
     text
@@ -26,7 +29,15 @@ pub fn converted(input: &Path, output: &Path, manifest: &Path, ledger: &Ledger) 
 pub fn planned(input: &Path, output: &Path, ledger: &Ledger) -> String {
     let mut text = String::new();
     line(&mut text, format_args!("would convert {} ({}, {})", shown(input), container(ledger), bytes(ledger.source.bytes)));
-    line(&mut text, format_args!("  {}, {} -> {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.outputs.iter().map(|o| o.bytes).sum()), shown(output)));
+    line(
+        &mut text,
+        format_args!(
+            "  {}, {} -> {}",
+            count(ledger.tensors.len() as u64, "tensor"),
+            bytes(ledger.outputs.iter().map(|o| o.bytes).sum()),
+            shown(output)
+        ),
+    );
     notes(&mut text, ledger);
     text
 }
@@ -49,23 +60,49 @@ pub fn inspected(input: &Path, ledger: &Ledger) -> String {
     }
     section(&mut text, "tied names", ledger.aliases.iter().map(|(dropped, kept)| format!("{} = {}", printable(dropped), printable(kept))));
     section(&mut text, "lowered", ledger.lowered.iter().map(|(name, from)| format!("{} was {}", printable(name), printable(from))));
-    section(&mut text, "left out", ledger.left_out.iter().map(|left| {
-        let shape = left.shape.as_ref().map(|shape| format!(" {shape:?}")).unwrap_or_default();
-        let dtype = left.dtype.as_ref().map(|dtype| format!(" ({}{shape})", printable(dtype))).unwrap_or_default();
-        format!("{}{dtype}: {}", printable(&left.name), left.reason)
-    }));
-    section(&mut text, "outside the root", ledger.outside_root.iter().map(|part| {
-        format!("{}: {}, {}; {} takes them", quoted(&part.name, 100), count(part.tensors, "tensor"), bytes(part.bytes), part.include_with)
-    }));
+    section(
+        &mut text,
+        "left out",
+        ledger.left_out.iter().map(|left| {
+            let shape = left.shape.as_ref().map(|shape| format!(" {shape:?}")).unwrap_or_default();
+            let dtype = left.dtype.as_ref().map(|dtype| format!(" ({}{shape})", printable(dtype))).unwrap_or_default();
+            format!("{}{dtype}: {}", printable(&left.name), left.reason)
+        }),
+    );
+    section(
+        &mut text,
+        "outside the root",
+        ledger.outside_root.iter().map(|part| {
+            format!(
+                "{}: {}, {}; {} takes them",
+                quoted(&part.name, 100),
+                count(part.tensors, "tensor"),
+                bytes(part.bytes),
+                part.include_with
+            )
+        }),
+    );
     section(&mut text, "other values", ledger.other_values.iter().map(|other| format!("{}: {}", printable(&other.name), other.value)));
-    section(&mut text, "storage bytes that no tensor covers", ledger.uncovered_storage_bytes.iter().map(|storage| {
-        format!("storage {}: {} of {}", printable(&storage.storage), bytes(storage.uncovered_bytes), bytes(storage.bytes))
-    }));
-    section(&mut text, "members that nothing refers to", ledger.unreferenced_members.iter().map(|member| format!("{} ({})", printable(&member.name), bytes(member.bytes))));
-    section(&mut text, "globals", ledger.globals.iter().map(|global| {
-        let times = if global.mentions == 1 { String::new() } else { format!(", {} times", global.mentions) };
-        format!("{} at {}{times}", printable(&global.global), place(&global.member, global.offset))
-    }));
+    section(
+        &mut text,
+        "storage bytes that no tensor covers",
+        ledger.uncovered_storage_bytes.iter().map(|storage| {
+            format!("storage {}: {} of {}", printable(&storage.storage), bytes(storage.uncovered_bytes), bytes(storage.bytes))
+        }),
+    );
+    section(
+        &mut text,
+        "members that nothing refers to",
+        ledger.unreferenced_members.iter().map(|member| format!("{} ({})", printable(&member.name), bytes(member.bytes))),
+    );
+    section(
+        &mut text,
+        "globals",
+        ledger.globals.iter().map(|global| {
+            let times = if global.mentions == 1 { String::new() } else { format!(", {} times", global.mentions) };
+            format!("{} at {}{times}", printable(&global.global), place(&global.member, global.offset))
+        }),
+    );
     section(&mut text, "findings", ledger.findings.iter().map(finding));
     text
 }
@@ -74,7 +111,14 @@ fn tensors(text: &mut String, ledger: &Ledger) {
     let rows: Vec<[String; 4]> = ledger
         .tensors
         .iter()
-        .map(|tensor| [printable(&tensor.name).into_owned(), tensor.dtype.clone(), format!("{:?}", tensor.shape), bytes(tensor.data_offsets[1] - tensor.data_offsets[0])])
+        .map(|tensor| {
+            [
+                printable(&tensor.name).into_owned(),
+                tensor.dtype.clone(),
+                format!("{:?}", tensor.shape),
+                bytes(tensor.data_offsets[1] - tensor.data_offsets[0]),
+            ]
+        })
         .collect();
     let header = ["tensor", "dtype", "shape", "size"].map(str::to_owned);
     let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -92,7 +136,10 @@ fn notes(text: &mut String, ledger: &Ledger) {
         line(text, format_args!("  taken from {}", quoted(&ledger.root, 100)));
     }
     if !ledger.outside_root.is_empty() {
-        let parts = ledger.outside_root.iter().map(|part| format!("{} ({}, {})", quoted(&part.name, 60), count(part.tensors, "tensor"), bytes(part.bytes)));
+        let parts = ledger
+            .outside_root
+            .iter()
+            .map(|part| format!("{} ({}, {})", quoted(&part.name, 60), count(part.tensors, "tensor"), bytes(part.bytes)));
         line(text, format_args!("  not taken: {}; --root . takes everything", listed(parts, ledger.outside_root.len())));
     }
     if !ledger.left_out.is_empty() {
@@ -110,16 +157,30 @@ fn notes(text: &mut String, ledger: &Ledger) {
     let of = |severity: &str| ledger.findings.iter().filter(|finding| finding.severity == severity).collect::<Vec<_>>();
     let dangerous = of(Severity::Dangerous.as_str());
     if !dangerous.is_empty() {
-        line(text, format_args!("  dangerous, and not run: {}", listed(dangerous.iter().map(|f| printable(&f.message).into_owned()), dangerous.len())));
+        line(
+            text,
+            format_args!(
+                "  dangerous, and not run: {}",
+                listed(dangerous.iter().map(|f| printable(&f.message).into_owned()), dangerous.len())
+            ),
+        );
     }
     match of(Severity::Unrecognized.as_str()).len() {
         0 => {}
-        n => line(text, format_args!("  not run: {} of classes and functions that are not known; inspect lists them", count(n as u64, "call"))),
+        n => line(
+            text,
+            format_args!("  not run: {} of classes and functions that are not known; inspect lists them", count(n as u64, "call")),
+        ),
     }
 }
 
 fn finding(finding: &FindingRecord) -> String {
-    let arguments = finding.arguments.as_ref().filter(|arguments| !arguments.is_empty()).map(|arguments| format!(" with ({})", printable(arguments))).unwrap_or_default();
+    let arguments = finding
+        .arguments
+        .as_ref()
+        .filter(|arguments| !arguments.is_empty())
+        .map(|arguments| format!(" with ({})", printable(arguments)))
+        .unwrap_or_default();
     format!("{}: {}{arguments} (at {})", finding.severity, printable(&finding.message), place(&finding.member, finding.offset))
 }
 

@@ -48,7 +48,9 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     let (kind, severity, message) = match meaning(&global.module, &global.name) {
         Some(Meaning::Dangerous(how)) => ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}")),
         Some(_) => return None,
-        None if object.origin == Origin::Reduce => ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here")),
+        None if object.origin == Origin::Reduce => {
+            ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here"))
+        }
         None => ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {path}, a class not known here")),
     };
     let message = crate::text::printable(&message).into_owned();

@@ -36,9 +36,11 @@ impl Severity {
 pub struct Finding {
     /// The stable rule id, such as `callable` or `trailing-data`.
     pub kind: &'static str,
+    /// How much it matters.
     pub severity: Severity,
     /// The global that it is about, as `module.name`.
     pub global: Option<String>,
+    /// Where in the input it is.
     pub place: Place,
     /// One sentence for people.
     pub message: String,
@@ -53,7 +55,7 @@ impl Finding {
 }
 
 /// Everything that there is to say of a document, in the order of the file.
-pub fn judge(document: &Document) -> Vec<Finding> {
+pub(crate) fn judge(document: &Document) -> Vec<Finding> {
     let mut findings = document.findings.clone();
     findings.extend(judge_graph(&document.graph));
     findings
@@ -64,7 +66,8 @@ pub(crate) fn judge_graph(graph: &Graph) -> Vec<Finding> {
     let mut findings = callable::judge(graph);
     if graph.leftover() > 0 {
         let place = graph.start().advanced(graph.end());
-        let message = format!("{} stay on the stack when the pickle ends; Python drops them", crate::text::count(graph.leftover() as u64, "value"));
+        let message =
+            format!("{} stay on the stack when the pickle ends; Python drops them", crate::text::count(graph.leftover() as u64, "value"));
         findings.push(Finding::note("stack-leftover", place, message));
     }
     findings
@@ -86,18 +89,25 @@ pub enum Deny {
 ///
 /// # Errors
 /// `denied`, with the first such finding and its place.
-pub fn refuse(findings: &[Finding], deny: Deny) -> Result<()> {
+pub(crate) fn refuse(findings: &[Finding], deny: Deny) -> Result<()> {
     let from = match deny {
         Deny::Dangerous => Severity::Dangerous,
         Deny::Unrecognized => Severity::Unrecognized,
         Deny::None => return Ok(()),
     };
     let denied: Vec<&Finding> = findings.iter().filter(|finding| finding.severity >= from).collect();
-    let Some(worst) = denied.iter().max_by_key(|finding| (finding.severity, std::cmp::Reverse(finding.place.offset))) else { return Ok(()) };
+    let Some(worst) = denied.iter().max_by_key(|finding| (finding.severity, std::cmp::Reverse(finding.place.offset))) else {
+        return Ok(());
+    };
     let more = match denied.len() {
         1 => String::new(),
         n => format!(", and {}", crate::text::count(n as u64 - 1, "more finding")),
     };
-    let arguments = worst.arguments.as_ref().filter(|arguments| !arguments.is_empty()).map(|arguments| format!(" with ({arguments})")).unwrap_or_default();
+    let arguments = worst
+        .arguments
+        .as_ref()
+        .filter(|arguments| !arguments.is_empty())
+        .map(|arguments| format!(" with ({arguments})"))
+        .unwrap_or_default();
     Err(error::denied(format!("{}{arguments}{more}", worst.message)).at(&worst.place))
 }

@@ -29,7 +29,7 @@ macro_rules! dtypes {
     ($($variant:ident $name:literal $bytes:literal x $parts:literal $float:ident $output:ident $form:ident;)*) => {
         /// An element type of the input.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[allow(missing_docs, non_camel_case_types)]
+        #[allow(missing_docs, non_camel_case_types, clippy::upper_case_acronyms, reason = "the names of the field")]
         #[non_exhaustive]
         pub enum Dtype { $($variant,)* }
 

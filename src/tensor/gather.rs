@@ -263,10 +263,12 @@ mod tests {
         let tensor = Tensor { dtype, storage: StorageId(0), view, transform, place: Place::start_of(""), lowered_from: None };
         let mut out = Vec::new();
         let region = Region::memory(Bytes::copy_from_slice(storage));
-        Gather::default().stream(&tensor, &region, &mut |chunk| {
-            out.extend_from_slice(chunk);
-            Ok(())
-        }).unwrap();
+        Gather::default()
+            .stream(&tensor, &region, &mut |chunk| {
+                out.extend_from_slice(chunk);
+                Ok(())
+            })
+            .unwrap();
         out
     }
 
@@ -281,7 +283,13 @@ mod tests {
             let strides: Vec<i64> = (0..rank).map(|_| random.below(40) as i64).collect();
             let offset = random.below(50) as i64;
             let storage: Vec<u8> = (0..4096 * 4).map(|_| random.below(256) as u8).collect();
-            let view = View::new(&Declared { shape: &shape, strides: &strides, offset }, dtype.item_bytes(), storage.len() as u64, &Place::start_of("")).unwrap();
+            let view = View::new(
+                &Declared { shape: &shape, strides: &strides, offset },
+                dtype.item_bytes(),
+                storage.len() as u64,
+                &Place::start_of(""),
+            )
+            .unwrap();
             assert_eq!(gathered(dtype, view.clone(), &storage, Transform::default()), naive(&view, &storage), "{view:?}");
         }
     }
@@ -291,7 +299,8 @@ mod tests {
         let (rows, columns) = (1500i64, 2100i64);
         let storage: Vec<u8> = (0..rows * columns * 4).map(|i| (i % 251) as u8).collect();
         for (shape, strides) in [([columns, rows], [1, columns]), ([rows, columns / 2], [columns, 2]), ([2, rows * columns], [0, 1])] {
-            let view = View::new(&Declared { shape: &shape, strides: &strides, offset: 0 }, 4, storage.len() as u64, &Place::start_of("")).unwrap();
+            let view = View::new(&Declared { shape: &shape, strides: &strides, offset: 0 }, 4, storage.len() as u64, &Place::start_of(""))
+                .unwrap();
             assert!(gathered(Dtype::F32, view.clone(), &storage, Transform::default()) == naive(&view, &storage), "{shape:?} {strides:?}");
         }
     }

@@ -40,7 +40,10 @@ impl View {
             return Err(error::tensor_invalid(place, format!("a tensor has {} dimensions, at most {MAX_RANK} are possible", shape.len())));
         }
         let unsigned = |values: &[i64], what: &str| -> Result<Vec<u64>> {
-            values.iter().map(|&v| u64::try_from(v).map_err(|_| error::tensor_invalid(place, format!("a tensor has a negative {what}: {v}")))).collect()
+            values
+                .iter()
+                .map(|&v| u64::try_from(v).map_err(|_| error::tensor_invalid(place, format!("a tensor has a negative {what}: {v}"))))
+                .collect()
         };
         let shape = unsigned(shape, "size")?;
         let strides = unsigned(strides, "stride")?;
@@ -68,7 +71,8 @@ impl View {
             n_bytes = Some(n_bytes * u128::from(size)).filter(|&n| n <= u128::from(u64::MAX)).ok_or_else(too_big)?;
         }
         // The stride of a dimension of one element is never used; it may be any number.
-        let strides = shape.iter().zip(&strides).map(|(&size, &stride)| if size == 1 { 0 } else { stride * u64::from(item_bytes) }).collect();
+        let strides =
+            shape.iter().zip(&strides).map(|(&size, &stride)| if size == 1 { 0 } else { stride * u64::from(item_bytes) }).collect();
         Ok(View { shape, strides, offset: offset * u64::from(item_bytes), item_bytes })
     }
 
@@ -174,7 +178,13 @@ mod tests {
     fn a_view_must_lie_inside_its_storage_to_the_last_byte() {
         assert!(view(&[2, 3], &[3, 1], 0, 24).is_ok());
         assert!(view(&[2, 3], &[1, 2], 0, 24).is_ok());
-        for (shape, strides, offset) in [(&[2, 3][..], &[3, 1][..], 1), (&[2, 4], &[3, 1], 0), (&[i64::MAX, 2], &[0, 1], 0), (&[2], &[i64::MAX], 0), (&[1], &[1], i64::MAX)] {
+        for (shape, strides, offset) in [
+            (&[2, 3][..], &[3, 1][..], 1),
+            (&[2, 4], &[3, 1], 0),
+            (&[i64::MAX, 2], &[0, 1], 0),
+            (&[2], &[i64::MAX], 0),
+            (&[1], &[1], i64::MAX),
+        ] {
             let code = view(shape, strides, offset, 24).map_err(|e| e.code());
             assert!(matches!(code, Err(Code::TensorOutOfBounds | Code::TensorInvalid)), "{shape:?} {strides:?} {offset}: {code:?}");
         }

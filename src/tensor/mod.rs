@@ -50,11 +50,6 @@ impl Tensor {
         self.view.n_elements() * u64::from(self.dtype.item_bytes())
     }
 
-    /// Whether two tensors are the same view of the same storage, so that one of them says everything.
-    pub fn same_view(&self, other: &Tensor) -> bool {
-        self.identity() == other.identity()
-    }
-
     /// What makes two tensors the same view.
     pub(crate) fn identity(&self) -> (StorageId, Dtype, &View, Transform) {
         (self.storage, self.dtype, &self.view, self.transform)

@@ -1,6 +1,5 @@
 //! An output against the manifest that was written with it: sizes, the header, and the digest of every tensor.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -13,15 +12,19 @@ use crate::source::Source;
 use crate::text::quoted;
 
 /// A manifest is text of a few hundred bytes a tensor; a million tensors fit.
-const MAX_MANIFEST_BYTES: u64 = 2 << 30;
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
 
 /// What a check of a manifest covered.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
+    /// The manifest itself.
     pub manifest: PathBuf,
+    /// The outputs that were compared with it.
     pub outputs: Vec<PathBuf>,
+    /// The number of tensors in them.
     pub tensors: u64,
+    /// The size of all outputs.
     pub bytes: u64,
     /// Whether the source was there and was checked too.
     pub source_checked: bool,
@@ -34,7 +37,8 @@ pub struct Report {
 pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
     let ledger = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut report = Report { manifest: path.to_owned(), outputs: Vec::new(), tensors: ledger.tensors.len() as u64, bytes: 0, source_checked: false };
+    let mut report =
+        Report { manifest: path.to_owned(), outputs: Vec::new(), tensors: ledger.tensors.len() as u64, bytes: 0, source_checked: false };
     let source_path = folder.join(&ledger.source.path);
     let source = source_path.is_file().then(|| Source::open(&source_path)).transpose()?;
     let total = ledger.outputs.iter().map(|o| o.bytes.saturating_mul(2)).sum::<u64>() + source.as_ref().map_or(0, |s| s.len());
@@ -52,8 +56,11 @@ pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
     if let Some(source) = source {
         let recorded = ledger.source.sha256.as_deref().unwrap_or_default();
         if source.len() != ledger.source.bytes || sha256(&source, progress)? != recorded {
-            return Err(error::mismatch(format!("the source {} is no longer the file that was converted", quoted(&source_path.to_string_lossy(), 300)))
-                .help("convert it again, or restore the source"));
+            return Err(error::mismatch(format!(
+                "the source {} is no longer the file that was converted",
+                quoted(&source_path.to_string_lossy(), 300)
+            ))
+            .help("convert it again, or restore the source"));
         }
         report.source_checked = true;
     }
@@ -65,8 +72,10 @@ fn read(path: &Path) -> Result<Ledger> {
     if source.len() > MAX_MANIFEST_BYTES {
         return Err(error::usage(format!("{} is too large for a manifest", quoted(&path.to_string_lossy(), 300))));
     }
-    let text = fs::read(path).map_err(|e| error::io("read", path, &e))?;
-    let not_a_manifest = |why: String| Error::new(Code::Usage, format!("{} is no depickle manifest: {why}", quoted(&path.to_string_lossy(), 300)));
+    let mut text = vec![0; source.len() as usize];
+    source.read_at(0, &mut text)?;
+    let not_a_manifest =
+        |why: String| Error::new(Code::Usage, format!("{} is no depickle manifest: {why}", quoted(&path.to_string_lossy(), 300)));
     let ledger: Ledger = serde_json::from_slice(&text).map_err(|e| not_a_manifest(e.to_string()))?;
     if ledger.manifest_version != MANIFEST_VERSION {
         return Err(not_a_manifest(format!("version {}, this program reads version {MANIFEST_VERSION}", ledger.manifest_version)));
@@ -98,17 +107,22 @@ fn check_output(path: &Path, output: &OutputRecord, ledger: &Ledger, progress: &
             progress.advance(chunk.len() as u64);
         }
         if Some(hasher.finish().to_string()) != tensor.sha256 {
-            return Err(error::mismatch(format!("tensor {} in {shown} is not what was written", quoted(&tensor.name, 200))).help("restore the file or convert the source again"));
+            return Err(error::mismatch(format!("tensor {} in {shown} is not what was written", quoted(&tensor.name, 200)))
+                .help("restore the file or convert the source again"));
         }
     }
     if sha256(&file, progress)? != output.sha256.as_deref().unwrap_or_default() {
-        return Err(error::mismatch(format!("the header of {shown} is not what was written")).help("restore the file or convert the source again"));
+        return Err(
+            error::mismatch(format!("the header of {shown} is not what was written")).help("restore the file or convert the source again")
+        );
     }
     // The digest proves the bytes; this proves that the manifest speaks of the same tensors as the header.
     let bytes = file.map()?;
     let read = SafeTensors::deserialize(&bytes).map_err(|e| error::mismatch(format!("{shown} is no valid safetensors file: {e}")))?;
     for tensor in &ledger.tensors {
-        let differs = || error::mismatch(format!("tensor {} in {shown} has another dtype or shape than the manifest records", quoted(&tensor.name, 200)));
+        let differs = || {
+            error::mismatch(format!("tensor {} in {shown} has another dtype or shape than the manifest records", quoted(&tensor.name, 200)))
+        };
         let view = read.tensor(&tensor.name).map_err(|_| differs())?;
         let place = view.data().as_ptr().addr() - bytes.as_ptr().addr();
         let same = view.dtype().to_string() == tensor.dtype && view.shape().iter().map(|&s| s as u64).eq(tensor.shape.iter().copied());

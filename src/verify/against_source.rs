@@ -23,14 +23,23 @@ const CHUNK_BYTES: usize = 256 << 10;
 ///
 /// # Errors
 /// `mismatch`, naming the tensor and the byte, when anything differs.
-pub(crate) fn compare(plan: &Plan, checkpoint: &Checkpoint, opened: &Opened, file: File, path: &Path, written: Written, progress: &dyn Progress) -> Result<Verified> {
+pub(crate) fn compare(
+    plan: &Plan,
+    checkpoint: &Checkpoint,
+    opened: &Opened,
+    file: File,
+    path: &Path,
+    written: Written,
+    progress: &dyn Progress,
+) -> Result<Verified> {
     let file = Source::own(file, path, plan.file_bytes());
     // Of the mapping only the header is touched; data is read by position.
     let bytes = file.map()?;
     if !bytes.starts_with(&plan.header) {
         return Err(error::mismatch("the header that was written is not the header that was planned"));
     }
-    let read = SafeTensors::deserialize(&bytes).map_err(|e| error::mismatch(format!("the safetensors library does not read what was written: {e}")))?;
+    let read = SafeTensors::deserialize(&bytes)
+        .map_err(|e| error::mismatch(format!("the safetensors library does not read what was written: {e}")))?;
     let names: HashSet<&str> = read.names().into_iter().collect();
     if names.len() != plan.tensors.len() {
         return Err(error::mismatch(format!("{} tensors were planned and {} are in the file", plan.tensors.len(), names.len())));
@@ -38,7 +47,8 @@ pub(crate) fn compare(plan: &Plan, checkpoint: &Checkpoint, opened: &Opened, fil
     let whole = Region::file(&file);
     let mut compare = Compare { output: vec![0; CHUNK_BYTES], stored: vec![0; CHUNK_BYTES], progress };
     for planned in &plan.tensors {
-        let differs = |what: &str| error::mismatch(format!("tensor {} was written wrong: {what}", crate::text::quoted(planned.name.as_str(), 200)));
+        let differs =
+            |what: &str| error::mismatch(format!("tensor {} was written wrong: {what}", crate::text::quoted(planned.name.as_str(), 200)));
         let view = read.tensor(planned.name.as_str()).map_err(|e| differs(&e.to_string()))?;
         let same_shape = view.shape().iter().map(|&size| size as u64).eq(planned.shape.iter().copied());
         let tensor = checkpoint.tensor(planned.tensor);

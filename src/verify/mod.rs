@@ -1,7 +1,7 @@
 //! Independent read-back. Right after writing, an output is opened again by the `safetensors` crate and compared, bit
 //! for bit, with its source; at any later time it is compared with its manifest.
 //!
-//! [`Verified`] can only be made in this folder, and an output becomes visible and a manifest is sealed only with one.
+//! `Verified` can only be made in this folder, and an output becomes visible and a manifest is sealed only with one.
 
 mod against_manifest;
 pub(crate) mod against_source;
@@ -12,7 +12,7 @@ use crate::writer::Written;
 
 /// Proof that an output was compared with its source and is the same.
 #[derive(Debug)]
-pub struct Verified {
+pub(crate) struct Verified {
     written: Written,
 }
 
@@ -22,7 +22,7 @@ impl Verified {
     }
 
     /// The digests of what was verified.
-    pub fn written(&self) -> &Written {
+    pub(crate) fn written(&self) -> &Written {
         &self.written
     }
 }

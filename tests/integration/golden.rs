@@ -71,11 +71,13 @@ fn check_tensors(run: &Run, expect: &Value, output: &Path) -> Result<(), String>
     let got = read_tensors(output);
     if got != wanted {
         let differ: BTreeSet<&String> = got.keys().chain(wanted.keys()).filter(|name| got.get(*name) != wanted.get(*name)).collect();
-        let shown: Vec<String> = differ.iter().take(4).map(|name| format!("{name:?}: got {:?}, expected {:?}", got.get(*name), wanted.get(*name))).collect();
+        let shown: Vec<String> =
+            differ.iter().take(4).map(|name| format!("{name:?}: got {:?}, expected {:?}", got.get(*name), wanted.get(*name))).collect();
         return Err(format!("{} tensors differ: {}", differ.len(), shown.join("; ")));
     }
     let manifest = json(&output.with_file_name("out.safetensors.manifest.json"));
-    let in_manifest: BTreeMap<String, String> = manifest["tensors"].as_array().into_iter().flatten().map(|t| (text(&t["name"]), text(&t["sha256"]))).collect();
+    let in_manifest: BTreeMap<String, String> =
+        manifest["tensors"].as_array().into_iter().flatten().map(|t| (text(&t["name"]), text(&t["sha256"]))).collect();
     if in_manifest != wanted.iter().map(|(name, (.., sha))| (name.clone(), sha.clone())).collect() {
         return Err("the manifest has other digests than the library that made the file".to_owned());
     }

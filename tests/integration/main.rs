@@ -1,5 +1,7 @@
 //! The one integration test binary: everything here runs the built program as a user would.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_types, reason = "tests fail by panicking and start the program")]
+
 mod cases;
 mod golden;
 mod harness;

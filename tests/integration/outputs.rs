@@ -52,9 +52,13 @@ fn several_inputs_go_to_a_folder_and_one_failure_stops_none() {
     let args = [Path::new("convert"), &inputs[0], &inputs[1], &inputs[2], Path::new("-o"), &folder];
     let run = depickle(args);
     assert_eq!(run.code, 1, "{}", run.stderr);
-    let mut names: Vec<String> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    assert_eq!(names, ["mixed.safetensors", "mixed.safetensors.manifest.json", "training.safetensors", "training.safetensors.manifest.json"]);
+    assert_eq!(
+        names,
+        ["mixed.safetensors", "mixed.safetensors.manifest.json", "training.safetensors", "training.safetensors.manifest.json"]
+    );
 }
 
 #[test]
@@ -96,7 +100,11 @@ fn extras_hold_what_is_no_tensor_and_show_cycles_as_references() {
     assert_eq!(values["state_dict"]["conv.weight"]["$tensor"], "[\"state_dict\"][\"conv.weight\"]");
 
     let cyclic = scratch.path("cyclic.json");
-    let run = convert(&testdata().join("cyclic/omegaconf_checkpoint.pt"), &scratch.path("cyclic.safetensors"), &["--extras", &cyclic.to_string_lossy()]);
+    let run = convert(
+        &testdata().join("cyclic/omegaconf_checkpoint.pt"),
+        &scratch.path("cyclic.safetensors"),
+        &["--extras", &cyclic.to_string_lossy()],
+    );
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(json(&cyclic)["cfg"]["_content"]["model"]["_parent"]["$ref"], "root.cfg");
 }

@@ -85,14 +85,34 @@ fn converting_twice_gives_the_same_bytes_manifest_and_extras_included() {
 }
 
 #[test]
-fn what_is_left_in_a_storage_and_in_an_archive_is_listed() {
+fn storage_bytes_that_no_tensor_covers_are_listed() {
     let scratch = Scratch::new();
-    let output = scratch.path("out.safetensors");
-    let input = testdata().join("torch-zip/2.15.0/views.pt");
-    // Only one small view is taken, but coverage is about the checkpoint as a whole.
-    assert_eq!(convert(&input, &output, &[]).code, 0);
+    // uint32 [10], of which the file has [7:] and [3]: 6 of 10 elements are nowhere.
+    let input = testdata().join("torch-zip/2.15.0/untyped_views.pt");
+    assert_eq!(convert(&input, &scratch.path("out.safetensors"), &[]).code, 0);
     let manifest = json(&scratch.path("out.safetensors.manifest.json"));
-    for record in manifest["uncovered_storage_bytes"].as_array().expect("a list") {
-        assert!(record["uncovered_bytes"].as_u64() <= record["bytes"].as_u64() && record["uncovered_bytes"].as_u64() > Some(0), "{record}");
+    let expected = serde_json::json!([{ "storage": "1", "bytes": 40, "uncovered_bytes": 24 }]);
+    assert_eq!(manifest["uncovered_storage_bytes"], expected);
+}
+
+#[test]
+fn archive_members_that_nothing_refers_to_are_listed() {
+    let scratch = Scratch::new();
+    let original = std::fs::File::open(testdata().join("torch-zip/2.15.0/deflated.pt")).expect("the input");
+    let mut archive = zip::ZipArchive::new(original).expect("a zip");
+    let folder = archive.by_index(0).expect("a member").name().expect("a name").split('/').next().expect("a folder").to_owned();
+    let mut copy = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for i in 0..archive.len() {
+        copy.raw_copy_file(archive.by_index_raw(i).expect("a member")).expect("a copy");
     }
+    for name in ["data/99", "notes.txt"] {
+        copy.start_file(format!("{folder}/{name}"), zip::write::SimpleFileOptions::default()).expect("a member");
+        std::io::Write::write_all(&mut copy, b"stray").expect("its content");
+    }
+    let input = scratch.write("input.pt", &copy.finish().expect("the archive").into_inner());
+    let run = convert(&input, &scratch.path("out.safetensors"), &[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let manifest = json(&scratch.path("out.safetensors.manifest.json"));
+    let names: Vec<&str> = manifest["unreferenced_members"].as_array().into_iter().flatten().filter_map(|m| m["name"].as_str()).collect();
+    assert_eq!(names, [format!("{folder}/data/99"), format!("{folder}/notes.txt")]);
 }

@@ -27,7 +27,8 @@ fn code(text: &str) -> &str {
 
 /// Files that contain `needle` outside tests and are not in `allowed`.
 fn offenders(needle: &str, allowed: &[&str]) -> Vec<String> {
-    let named = sources().into_iter().filter(|(name, text)| code(text).contains(needle) && !allowed.iter().any(|prefix| name.starts_with(prefix)));
+    let named =
+        sources().into_iter().filter(|(name, text)| code(text).contains(needle) && !allowed.iter().any(|prefix| name.starts_with(prefix)));
     named.map(|(name, _)| name).collect()
 }
 
