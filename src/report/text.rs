@@ -179,7 +179,7 @@ fn finding(finding: &FindingRecord) -> String {
         .arguments
         .as_ref()
         .filter(|arguments| !arguments.is_empty())
-        .map(|arguments| format!(" with ({})", printable(arguments)))
+        .map(|arguments| format!("; called with ({})", printable(arguments)))
         .unwrap_or_default();
     format!("{}: {}{arguments} (at {})", finding.severity, printable(&finding.message), place(&finding.member, finding.offset))
 }

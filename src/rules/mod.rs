@@ -107,7 +107,7 @@ pub(crate) fn refuse(findings: &[Finding], deny: Deny) -> Result<()> {
         .arguments
         .as_ref()
         .filter(|arguments| !arguments.is_empty())
-        .map(|arguments| format!(" with ({arguments})"))
+        .map(|arguments| format!("; called with ({arguments})"))
         .unwrap_or_default();
     Err(error::denied(format!("{}{arguments}{more}", worst.message)).at(&worst.place))
 }

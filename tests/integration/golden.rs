@@ -146,3 +146,8 @@ fn published_checkpoints_are_exact() {
 fn broken_files_are_one_clear_error_and_leave_nothing_behind() {
     check_folder("broken", 38);
 }
+
+#[test]
+fn hostile_files_are_refused_and_leave_nothing_behind() {
+    check_folder("hostile", 1);
+}
