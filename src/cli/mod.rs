@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use depickle::Error;
+use depickle::error::Code;
+use depickle::rules::Severity;
 use depickle::text::printable;
 
 /// Reads Python pickle checkpoints without executing anything and writes verified safetensors files.
@@ -69,6 +71,10 @@ fn report(subject: &std::path::Path, error: &Error) -> u8 {
     let mut text = if message.contains(&subject) { format!("error: {message}\n") } else { format!("error: {subject}: {message}\n") };
     if let Some(help) = error.advice() {
         text.push_str(&format!("  help: {}\n", printable(help)));
+    }
+    // What the file would have run is worth more than why it is broken.
+    for finding in error.findings().iter().filter(|finding| finding.severity == Severity::Dangerous && error.code() != Code::Denied) {
+        text.push_str(&format!("  and {} (at {})\n", printable(&finding.message), finding.place));
     }
     say(&text);
     error.exit_code()

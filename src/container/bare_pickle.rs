@@ -1,6 +1,6 @@
 //! A file that is one pickle and nothing else, as `pickle.dump` writes it. Array bytes stand inside the stream.
 
-use crate::container::{Document, Kind};
+use crate::container::{Document, Kind, read_pickle};
 use crate::error::{Code, Error, Result};
 use crate::limits::{Limits, ReadOptions};
 use crate::pickle::{self, Decoder, Op};
@@ -21,6 +21,8 @@ pub(super) fn sniff(head: &[u8]) -> bool {
     for _ in 0..PROBE_OPCODES {
         match decoder.next_op() {
             Ok((_, Op::Stop)) => return true,
+            // A class or function by name is what a hostile file starts with, however soon it breaks after that.
+            Ok((_, Op::Global { module, name } | Op::Inst { module, name })) if is_dotted(module) && is_dotted(name) => return true,
             Ok(_) => {}
             // The head may end within an argument of an honest, longer file.
             Err(e) => return e.code() == Code::Truncated && decoder.position() > 8,
@@ -29,9 +31,16 @@ pub(super) fn sniff(head: &[u8]) -> bool {
     true
 }
 
+/// Whether this could be the name of a module, class or function.
+fn is_dotted(name: &str) -> bool {
+    name.split('.').all(|part| {
+        !part.is_empty() && !part.starts_with(|c: char| c.is_ascii_digit()) && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Result<Document> {
     let stream = region.bytes()?;
-    let graph = pickle::run(&stream, start, &options.limits)?;
+    let graph = read_pickle(&stream, start, options)?;
     let mut findings = Vec::new();
     let rest = stream.slice(graph.end() as usize..);
     if !rest.is_empty() {

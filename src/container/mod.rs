@@ -11,11 +11,13 @@ mod zip_directory;
 
 use std::collections::HashMap;
 
+use ::bytes::Bytes;
+
 use crate::error::{Code, Error, Result};
 use crate::limits::ReadOptions;
-use crate::pickle::Graph;
+use crate::pickle::{self, Graph};
 use crate::place::Place;
-use crate::rules::Finding;
+use crate::rules::{self, Finding};
 use crate::source::Region;
 use crate::storage::Storage;
 
@@ -79,6 +81,14 @@ pub struct Member {
     pub storage_key: Option<String>,
     /// Whether the member has a part in the format other than as a storage.
     pub structural: bool,
+}
+
+/// Runs a pickle of the container. What it would have called before it breaks stays with the error.
+fn read_pickle(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph> {
+    pickle::run(stream, start, &options.limits).map_err(|broken| {
+        let findings = rules::judge_graph(&broken.graph);
+        Error::from(broken).with_findings(&findings)
+    })
 }
 
 type Sniff = fn(&[u8]) -> bool;

@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 
 use crate::container::bare_pickle::protocol;
-use crate::container::{Document, Kind, StorageRef};
+use crate::container::{Document, Kind, StorageRef, read_pickle};
 use crate::error::{self, Result};
 use crate::limits::ReadOptions;
-use crate::pickle::{self, Graph, Node, NodeId};
+use crate::pickle::{Graph, Node, NodeId};
 use crate::place::Place;
 use crate::rules::{self, Finding};
 use crate::source::Region;
@@ -36,7 +36,7 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Res
         if at == bytes.len() as u64 {
             return Err(error::truncated(&place, what, 1, 0));
         }
-        let graph = pickle::run(&bytes.slice(at as usize..), &place, &options.limits)?;
+        let graph = read_pickle(&bytes.slice(at as usize..), &place, options)?;
         at += graph.end();
         Ok(graph)
     };

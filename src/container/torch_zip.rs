@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use ::bytes::Bytes;
 
 use crate::container::bare_pickle::protocol;
-use crate::container::{Document, Kind, Member, zip_directory};
+use crate::container::{Document, Kind, Member, read_pickle, zip_directory};
 use crate::error::{self, Error, Result};
 use crate::limits::ReadOptions;
-use crate::pickle;
 use crate::place::Place;
 use crate::rules::Finding;
 use crate::source::Region;
@@ -68,7 +67,7 @@ pub(super) fn open(region: &Region, _start: &Place, options: &ReadOptions) -> Re
     let content = read_member(pickle_member, options.limits.pickle_bytes, options, &mut findings)?;
     let place = Place::start_of(&name);
     let stream = if pickle_member.deflated { Region::memory(content.clone()) } else { pickle_member.stored.clone() };
-    let graph = pickle::run(&content, &place, &options.limits)?;
+    let graph = read_pickle(&content, &place, options)?;
     facts.push(("pickle_protocol", protocol(&content).to_string()));
     if graph.end() < stream.len() {
         let message = format!("{} bytes follow the end of the pickle; Python ignores them", stream.len() - graph.end());

@@ -89,6 +89,11 @@ impl<'a> Decoder<'a> {
         Decoder { stream, pos: 0, start: start.clone(), limits }
     }
 
+    /// The place in the input of an offset in the stream.
+    pub fn place(&self, offset: u64) -> Place {
+        self.start.advanced(offset)
+    }
+
     /// Bytes read so far.
     pub fn position(&self) -> u64 {
         self.pos as u64
@@ -101,7 +106,7 @@ impl<'a> Decoder<'a> {
     pub fn next_op(&mut self) -> Result<(u64, Op<'a>)> {
         let offset = self.position();
         let byte = self.take(1, "an opcode")?[0];
-        let decoded = self.argument(byte).map_err(|e| e.at(&self.start.advanced(offset)))?;
+        let decoded = self.argument(byte).map_err(|e| e.at(&self.place(offset)))?;
         Ok((offset, decoded))
     }
 
@@ -234,7 +239,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn here(&self) -> Place {
-        self.start.advanced(self.position())
+        self.place(self.position())
     }
 
     fn take(&mut self, len: u64, what: &str) -> Result<&'a [u8]> {

@@ -18,7 +18,7 @@ use crate::place::Place;
 ///
 /// # Errors
 /// A stream that Python would not load, or would load differently in C and in Python; a budget of `limits`.
-pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph> {
+pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<Broken>> {
     let mut machine = Machine {
         graph: Graph {
             nodes: Vec::new(),
@@ -39,18 +39,24 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph> {
         budget: Budget { used: 0, limits },
         offset: 0,
     };
-    let mut decoder = Decoder::new(stream, start, limits);
-    let mut opcodes = 0;
-    loop {
-        let (offset, op) = decoder.next_op()?;
-        machine.offset = offset;
-        opcodes += 1;
-        let located = |e: Error| e.at(&start.advanced(offset));
-        if matches!(op, Op::Stop) {
-            return machine.stop(decoder.position()).map_err(located);
-        }
-        limits.opcodes(opcodes).map_err(located)?;
-        machine.step(op).map_err(located)?;
+    match machine.run(Decoder::new(stream, start, limits), limits) {
+        Ok(()) => Ok(machine.graph),
+        Err(error) => Err(Box::new(Broken { error, graph: machine.graph })),
+    }
+}
+
+/// A pickle that does not come to its end, and what it had built until then: loading it would have made those calls.
+#[derive(Debug)]
+pub struct Broken {
+    /// Why it does not.
+    pub error: Error,
+    /// What was built. Its root means nothing.
+    pub graph: Graph,
+}
+
+impl From<Box<Broken>> for Error {
+    fn from(broken: Box<Broken>) -> Self {
+        broken.error
     }
 }
 
@@ -83,6 +89,19 @@ const NODE_BYTES: usize = size_of::<Node>() + size_of::<u64>();
 const MEMO_BYTES: usize = 16;
 
 impl Machine<'_> {
+    fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits) -> Result<()> {
+        for opcodes in 1.. {
+            let (offset, op) = decoder.next_op()?;
+            self.offset = offset;
+            let place = |e: Error| e.at(&decoder.place(offset));
+            if op == Op::Stop {
+                return self.stop(decoder.position()).map_err(place);
+            }
+            limits.opcodes(opcodes).and_then(|()| self.step(op)).map_err(place)?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, op: Op<'_>) -> Result<()> {
         match op {
             Op::Proto(_) | Op::Frame => Ok(()),
@@ -217,11 +236,11 @@ impl Machine<'_> {
         }
     }
 
-    fn stop(mut self, end: u64) -> Result<Graph> {
+    fn stop(&mut self, end: u64) -> Result<()> {
         self.graph.root = self.pop("STOP")?;
         self.graph.end = end;
         self.graph.leftover = self.stack.len();
-        Ok(self.graph)
+        Ok(())
     }
 
     // ---- the stack ----
@@ -460,7 +479,7 @@ mod tests {
     use crate::error::Code;
 
     fn graph(stream: &'static [u8]) -> Result<Graph> {
-        run(&Bytes::from_static(stream), &Place::start_of(""), &Limits::default())
+        Ok(run(&Bytes::from_static(stream), &Place::start_of(""), &Limits::default())?)
     }
 
     fn code(stream: &'static [u8]) -> Option<(Code, u64)> {
@@ -512,6 +531,13 @@ mod tests {
     }
 
     #[test]
+    fn a_call_before_the_break_is_not_lost() {
+        let broken = run(&Bytes::from_static(b"cos\nsystem\n(S'x'\ntR\xff"), &Place::start_of(""), &Limits::default()).unwrap_err();
+        assert_eq!(broken.graph.globals().len(), 1);
+        assert!(broken.graph.ids().any(|id| broken.graph.object(id).is_some()));
+    }
+
+    #[test]
     fn a_million_nested_lists_are_a_limit_or_a_graph_and_never_a_deep_recursion() {
         let mut stream = vec![b']'; 1_000_000];
         stream.extend(vec![b'a'; 999_999]);
@@ -524,7 +550,7 @@ mod tests {
     fn the_memory_budget_stops_a_flood_of_containers() {
         let mut limits = Limits::default();
         limits.set("memory-bytes", 10_000).unwrap();
-        let error = run(&Bytes::from(vec![b']'; 100_000]), &Place::start_of(""), &limits).unwrap_err();
+        let error = run(&Bytes::from(vec![b']'; 100_000]), &Place::start_of(""), &limits).unwrap_err().error;
         assert_eq!(error.code(), Code::LimitExceeded);
         assert!(error.advice().unwrap().contains("--limit memory-bytes"), "{error}");
     }
