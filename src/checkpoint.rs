@@ -288,26 +288,36 @@ impl Walk<'_> {
         }
         let meaning = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
         let args = graph.tuple(object.args).unwrap_or_default();
-        let mut entries = match (meaning, args) {
-            (Some(Meaning::Mapping), _) => {
-                let pairs: Vec<_> = mapping_pairs(graph, object).collect();
-                self.keyed(pairs)
+        // Arguments that make the contents are walked as such; whatever else is given is walked under its own name.
+        let (mut entries, understood) = match meaning {
+            Some(Meaning::Mapping) => {
+                let given: Vec<_> = args.iter().map(|&arg| given_pairs(graph, arg)).collect();
+                let understood = given.iter().map(Option::is_some).collect();
+                let pairs: Vec<_> = given.into_iter().flatten().flatten().chain(object.items.iter().copied()).collect();
+                let mut entries = self.keyed(pairs);
+                entries.extend(indexed(&object.appended, 0));
+                (entries, understood)
             }
-            (Some(Meaning::Sequence), args) => {
-                let given = args.first().and_then(|&arg| graph.sequence(arg)).unwrap_or_default();
-                let appended = indexed(&object.appended, given.len());
-                indexed(given, 0).chain(appended).collect()
+            Some(Meaning::Sequence) => {
+                let given = args.first().and_then(|&arg| graph.sequence(arg));
+                let mut entries: Vec<Entry> = indexed(given.unwrap_or_default(), 0).collect();
+                entries.extend(indexed(&object.appended, entries.len()));
+                entries.extend(self.keyed(object.items.iter().copied()));
+                (entries, vec![given.is_some()])
             }
             _ => {
-                let args = args.iter().enumerate().map(|(i, &arg)| (vec!["__args__".to_owned(), i.to_string()], arg));
-                let args = args.chain(object.kwargs.map(|kwargs| (vec!["__kwargs__".to_owned()], kwargs)));
-                let mut entries: Vec<Entry> =
-                    args.map(|(names, arg)| Entry::new(Step::new(StepKind::Attribute, names.join(".")), arg)).collect();
-                entries.extend(self.keyed(object.items.iter().copied()));
+                let mut entries = self.keyed(object.items.iter().copied());
                 entries.extend(indexed(&object.appended, 0));
-                entries
+                (entries, Vec::new())
             }
         };
+        for (i, &arg) in args.iter().enumerate().filter(|(i, _)| !understood.get(*i).is_some_and(|known| *known)) {
+            entries.push(Entry::new(Step::new(StepKind::Attribute, format!("__args__.{i}")), arg));
+        }
+        if args.is_empty() && graph.tuple(object.args).is_none() {
+            entries.push(Entry::new(Step::new(StepKind::Attribute, "__args__"), object.args));
+        }
+        entries.extend(object.kwargs.map(|kwargs| Entry::new(Step::new(StepKind::Attribute, "__kwargs__"), kwargs)));
         entries.extend(object.states.iter().flat_map(|&state| state_entries(graph, state)));
         entries
     }
@@ -346,24 +356,42 @@ fn other_state(state: NodeId) -> Entry {
     Entry::new(Step::new(StepKind::Attribute, "__state__"), state)
 }
 
-/// The pairs of a mapping object: those of its constructor, then those set on it.
-pub(crate) fn mapping_pairs<'a>(graph: &'a Graph, object: &'a Object) -> impl Iterator<Item = (NodeId, NodeId)> + 'a {
-    let args = graph.tuple(object.args).unwrap_or_default();
-    let given = args.iter().flat_map(|&arg| match graph.node(arg) {
-        Node::Dict(pairs) => pairs.clone(),
-        Node::List(items) => {
-            items.iter().filter_map(|&item| graph.sequence(item)).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect()
-        }
-        _ => Vec::new(),
-    });
-    given.chain(object.items.iter().copied())
+/// The pairs that an argument of a mapping's constructor gives: a dict, or a list of pairs.
+fn given_pairs(graph: &Graph, arg: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
+    match graph.node(arg) {
+        Node::Dict(pairs) => Some(pairs.clone()),
+        Node::List(items) | Node::Tuple(items) => items
+            .iter()
+            .map(|&item| match graph.sequence(item) {
+                Some(&[key, value]) => Some((key, value)),
+                _ => None,
+            })
+            .collect(),
+        _ => None,
+    }
 }
 
-/// The pairs of a dict node or of a mapping object.
+/// The pairs of a mapping object: those of its constructor, then those set on it.
+pub(crate) fn mapping_pairs(graph: &Graph, object: &Object) -> Vec<(NodeId, NodeId)> {
+    let args = graph.tuple(object.args).unwrap_or_default();
+    let given = args.iter().filter_map(|&arg| given_pairs(graph, arg)).flatten();
+    given.chain(object.items.iter().copied()).collect()
+}
+
+/// The pairs of a dict, or of an object of a known mapping class that holds nothing but pairs.
 fn pairs_of(graph: &Graph, node: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
-    let pairs: Vec<_> = match graph.node(node) {
+    let pairs = match graph.node(node) {
         Node::Dict(pairs) => pairs.clone(),
-        Node::Object(object) => mapping_pairs(graph, object).collect(),
+        Node::Object(object) => {
+            let global = graph.global(object.callable)?;
+            let known = matches!(meaning(&global.module, &global.name), Some(Meaning::Mapping));
+            let args = graph.tuple(object.args)?;
+            let understood = args.iter().all(|&arg| given_pairs(graph, arg).is_some() || graph.global(arg).is_some());
+            if !known || !understood || !object.appended.is_empty() || object.kwargs.is_some() {
+                return None;
+            }
+            mapping_pairs(graph, object)
+        }
         _ => return None,
     };
     Some(unique_pairs(graph, pairs).0)

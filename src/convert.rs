@@ -108,7 +108,7 @@ impl Prepared {
             }
             None => None,
         };
-        progress.start("converting", source.len() + 2 * plan.data_bytes);
+        progress.start(plan.data_bytes, source.len() + 2 * plan.data_bytes);
 
         let mut needed = vec![false; checkpoint.storages.len()];
         for planned in &plan.tensors {

@@ -139,8 +139,7 @@ impl Writer<'_> {
             return (Shape::List(Vec::new()), indexed(&[given, &object.appended].concat()));
         }
         if matches!(meaning, Some(Meaning::Mapping)) {
-            let pairs: Vec<_> = mapping_pairs(graph, object).collect();
-            return (Shape::Map(Map::new()), self.keyed(&pairs));
+            return (Shape::Map(Map::new()), self.keyed(&mapping_pairs(graph, object)));
         }
         let mut map = Map::new();
         map.insert("$class".to_owned(), json!(global.map(|global| global.path())));

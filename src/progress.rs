@@ -1,11 +1,11 @@
 //! How long work tells how far it is. The library shows nothing itself.
 
-/// Hears of progress, in bytes of work; called from several threads.
+/// Hears of progress; called from several threads.
 pub trait Progress: Sync {
-    /// Work on `what` starts and will take `total` bytes of reading and writing.
-    fn start(&self, what: &str, total: u64);
-    /// `bytes` more are done.
-    fn advance(&self, bytes: u64);
+    /// Work on `bytes` starts. A byte may be read and written more than once, so that it takes `work` bytes in all.
+    fn start(&self, bytes: u64, work: u64);
+    /// `work` bytes more are read or written.
+    fn advance(&self, work: u64);
     /// Whether the work is no longer wanted. It then ends with an error and leaves nothing behind.
     fn cancelled(&self) -> bool {
         false
@@ -14,6 +14,6 @@ pub trait Progress: Sync {
 
 /// Nobody listens.
 impl Progress for () {
-    fn start(&self, _what: &str, _total: u64) {}
-    fn advance(&self, _bytes: u64) {}
+    fn start(&self, _bytes: u64, _work: u64) {}
+    fn advance(&self, _work: u64) {}
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use clap::Args as ClapArgs;
 use depickle::convert::prepare;
@@ -11,7 +12,7 @@ use depickle::report::{json, text};
 use depickle::{ConvertOptions, Error};
 
 use super::options::{DenyArg, InputArgs};
-use super::progress::Bar;
+use super::progress::{Bar, stop_requested};
 
 /// Convert checkpoints to safetensors, verify the result and write its manifest
 #[derive(Debug, ClapArgs)]
@@ -78,6 +79,9 @@ pub(super) fn run(args: &Args) -> u8 {
             usage(&format!("{} is the output of two inputs; convert them into different folders", output.display()))
         };
         worst = worst.max(code);
+        if stop_requested().load(Ordering::Relaxed) {
+            break;
+        }
     }
     worst
 }
@@ -112,7 +116,7 @@ fn convert(input: &Path, output: &Path, args: &Args, options: &ConvertOptions) -
             false => super::print(&text::planned(input, output, &prepared.ledger)),
         };
     }
-    let bar = Bar::new(args.quiet || args.json);
+    let bar = Bar::new("converting", args.quiet || args.json);
     let result = prepared.write(output, options, &bar);
     drop(bar);
     match result {

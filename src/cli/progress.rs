@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use depickle::progress::Progress;
@@ -12,10 +12,10 @@ use signal_hook::flag;
 
 /// Work that is done sooner shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
-const TEMPLATE: &str = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+const TEMPLATE: &str = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
 
 /// Whether the user asked to stop. The first Ctrl-C ends the work in order, the second one ends the process.
-fn stop_requested() -> &'static Arc<AtomicBool> {
+pub(super) fn stop_requested() -> &'static Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
@@ -28,54 +28,52 @@ fn stop_requested() -> &'static Arc<AtomicBool> {
     })
 }
 
-/// The bar of one file.
+/// The bar of one file. It counts the bytes of the file, each of them done when all work on it is.
 pub(super) struct Bar {
-    visible: bool,
+    wanted: bool,
     started: Instant,
-    total: AtomicU64,
+    work: AtomicU64,
     done: AtomicU64,
-    message: OnceLock<String>,
-    bar: OnceLock<ProgressBar>,
+    shown: Once,
+    bar: ProgressBar,
 }
 
 impl Bar {
     /// A bar that appears when the work takes long enough and `quiet` is false.
-    pub(super) fn new(quiet: bool) -> Self {
+    pub(super) fn new(what: &'static str, quiet: bool) -> Self {
         stop_requested();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_message(what);
+        bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
         Bar {
-            visible: !quiet && std::io::stderr().is_terminal(),
+            wanted: !quiet && std::io::stderr().is_terminal(),
             started: Instant::now(),
-            total: AtomicU64::new(0),
+            work: AtomicU64::new(1),
             done: AtomicU64::new(0),
-            message: OnceLock::new(),
-            bar: OnceLock::new(),
+            shown: Once::new(),
+            bar,
         }
-    }
-
-    fn shown(&self) -> &ProgressBar {
-        self.bar.get_or_init(|| {
-            let bar = ProgressBar::with_draw_target(Some(self.total.load(Ordering::Relaxed)), ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-            bar.set_message(self.message.get().cloned().unwrap_or_default());
-            bar
-        })
     }
 }
 
 impl Progress for Bar {
-    fn start(&self, what: &str, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
-        self.message.get_or_init(|| what.to_owned());
+    fn start(&self, bytes: u64, work: u64) {
+        self.bar.set_length(bytes);
+        self.work.store(work.max(1), Ordering::Relaxed);
     }
 
     fn cancelled(&self) -> bool {
         stop_requested().load(Ordering::Relaxed)
     }
 
-    fn advance(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if self.visible && self.started.elapsed() > PATIENCE {
-            self.shown().set_position(done);
+    fn advance(&self, work: u64) {
+        if !self.wanted {
+            return;
+        }
+        let done = self.done.fetch_add(work, Ordering::Relaxed) + work;
+        let share = u128::from(done) * u128::from(self.bar.length().unwrap_or(0)) / u128::from(self.work.load(Ordering::Relaxed));
+        self.bar.set_position(u64::try_from(share).unwrap_or(u64::MAX));
+        if self.started.elapsed() > PATIENCE {
+            self.shown.call_once(|| self.bar.set_draw_target(ProgressDrawTarget::stderr()));
         }
     }
 }
@@ -83,8 +81,6 @@ impl Progress for Bar {
 /// The line is cleared, so that what is printed next starts on a clean one.
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = self.bar.get() {
-            bar.finish_and_clear();
-        }
+        self.bar.finish_and_clear();
     }
 }

@@ -73,7 +73,7 @@ fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn verify(manifest: &Path, args: &Args) -> u8 {
-    let bar = Bar::new(args.quiet || args.json);
+    let bar = Bar::new("verifying", args.quiet || args.json);
     let result = check_manifest(manifest, &bar);
     drop(bar);
     match result {

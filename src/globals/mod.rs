@@ -18,8 +18,10 @@ pub use reader::{Absence, Reader, TensorId, Value};
 /// What a global means.
 #[derive(Clone, Copy)]
 pub(crate) enum Meaning {
-    /// Calling it makes a tensor or array; the function says which.
+    /// Calling it makes a tensor, an array, or what one is made of; the function says which.
     Rebuild(Rebuild),
+    /// The same for what is made in two steps: the state that `BUILD` gives it is part of it.
+    RebuildWithState(Rebuild),
     /// Calling it makes a tensor that this version does not lower; the words say what kind.
     Unsupported(&'static str),
     /// Calling it makes a mapping of keys to values: `OrderedDict`, `defaultdict`, `Counter`.
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn old_names_of_modules_mean_what_the_new_ones_mean() {
         assert!(matches!(meaning("__builtin__", "eval"), Some(Meaning::Dangerous(_))));
-        assert!(matches!(meaning("numpy._core.multiarray", "_reconstruct"), Some(Meaning::Rebuild(_))));
+        assert!(matches!(meaning("numpy._core.multiarray", "_reconstruct"), Some(Meaning::RebuildWithState(_))));
         assert!(matches!(meaning("os", "anything"), Some(Meaning::Dangerous(_))));
         assert!(meaning("os.path", "join").is_none());
         assert!(meaning("__main__", "Net").is_none());

@@ -9,14 +9,16 @@ use crate::storage::{Content, latin1_len};
 use crate::tensor::layout::{Declared, column_major, row_major};
 use crate::tensor::{Dtype, Transform};
 
-use Meaning::{Harmless, Rebuild, Unsupported};
+use Meaning::{Harmless, Rebuild, RebuildWithState, Unsupported};
 
 pub(super) const ROWS: &[Row] = &[
-    ("numpy.core.multiarray", "_reconstruct", Rebuild(reconstruct)),
+    ("numpy.core.multiarray", "_reconstruct", RebuildWithState(reconstruct)),
     ("numpy.core.multiarray", "scalar", Harmless),
     ("numpy.core.numeric", "_frombuffer", Rebuild(from_buffer)),
     ("numpy.ma.core", "_mareconstruct", Unsupported("a masked array")),
-    ("numpy", "dtype", Rebuild(dtype)),
+    ("jax._src.array", "_reconstruct_array", Unsupported("a jax array")),
+    ("jax.array", "_reconstruct_array", Unsupported("a jax array")),
+    ("numpy", "dtype", RebuildWithState(dtype)),
     ("numpy", "ndarray", Harmless),
     ("_codecs", "encode", Rebuild(encode)),
     ("builtins", "bytes", Rebuild(bytes)),
@@ -36,15 +38,13 @@ const ML_DTYPES: &[(&str, Dtype)] = &[
 /// `_reconstruct(class, (0,), b'b')`, then the state `(version, shape, dtype, is_fortran, data)`.
 fn reconstruct(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let graph = reader.graph();
-    let state = match call.states.as_slice() {
-        [state] => graph.tuple(*state),
-        // A subclass with a state of its own: its parts are walked as those of any unknown object.
-        _ => return Ok(Value::Inert),
-    };
+    // A subclass may have a state of its own, from which only its code could tell the array.
+    let own_state = |reader: &Reader<'_>| Value::Unsupported(reader.unsupported(call.id, "an array with a state of its own"));
+    let state = call.states.first().and_then(|&state| graph.tuple(state));
     let [shape, dtype, fortran, data] = match state {
         Some(&[version, shape, dtype, fortran, data]) if graph.int(version).is_some() => [shape, dtype, fortran, data],
         Some(&[shape, dtype, fortran, data]) => [shape, dtype, fortran, data],
-        _ => return Ok(Value::Inert),
+        _ => return Ok(own_state(reader)),
     };
     let fortran = match graph.node(fortran) {
         Node::Bool(fortran) => *fortran,

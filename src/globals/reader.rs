@@ -167,13 +167,34 @@ impl<'a> Reader<'a> {
     fn object(&mut self, id: NodeId, object: &Object) -> Result<Value> {
         let Some(global) = self.graph().global(object.callable) else { return Ok(Value::Inert) };
         let call = |args: &[NodeId]| Call { id, name: global.path(), args: args.to_vec(), states: object.states.clone() };
-        match (meaning(&global.module, &global.name), self.graph().tuple(object.args)) {
-            (Some(Meaning::Rebuild(rebuild)), Some(args)) => rebuild(self, &call(args)),
-            (Some(Meaning::Rebuild(_)), None) => {
+        let meaning = meaning(&global.module, &global.name);
+        if let Some(what) = self.changed_later(object, meaning) {
+            let message = format!("what {} makes is then given {what}, and only running it would tell the result", global.path());
+            return Err(error::opaque(&self.place(id), message));
+        }
+        match (meaning, self.graph().tuple(object.args)) {
+            (Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)), Some(args)) => rebuild(self, &call(args)),
+            (Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)), None) => {
                 Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))
             }
             (Some(Meaning::Unsupported(what)), _) => Ok(Value::Unsupported(self.unsupported(id, what))),
             _ => Ok(Value::Inert),
+        }
+    }
+
+    /// What the stream does to a tensor after making it, beyond what its library writes: a second state, or items that
+    /// are set. In Python that would run methods of the tensor, which can give it other data.
+    fn changed_later(&self, object: &Object, meaning: Option<Meaning>) -> Option<&'static str> {
+        let states = match meaning {
+            Some(Meaning::Rebuild(_)) => 0,
+            Some(Meaning::RebuildWithState(_)) => 1,
+            _ => return None,
+        };
+        match object {
+            _ if object.states.len() > states => Some("a state"),
+            _ if !object.items.is_empty() || !object.appended.is_empty() => Some("items"),
+            _ if object.kwargs.is_some() => Some("keyword arguments"),
+            _ => None,
         }
     }
 
@@ -187,7 +208,7 @@ impl<'a> Reader<'a> {
         let args = graph.tuple(args).ok_or_else(|| error::opaque(&place, format!("{} has arguments that are not a tuple", at.name)))?;
         let call = Call { id: at.id, name: global.path(), args: args.to_vec(), states: Vec::new() };
         match meaning(&global.module, &global.name) {
-            Some(Meaning::Rebuild(rebuild)) => self.nested(at.id, |reader| rebuild(reader, &call)),
+            Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)) => self.nested(at.id, |reader| rebuild(reader, &call)),
             Some(Meaning::Unsupported(what)) => Ok(Value::Unsupported(self.unsupported(at.id, what))),
             _ => {
                 let message =

@@ -41,8 +41,8 @@ pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
         Report { manifest: path.to_owned(), outputs: Vec::new(), tensors: ledger.tensors.len() as u64, bytes: 0, source_checked: false };
     let source_path = folder.join(&ledger.source.path);
     let source = source_path.is_file().then(|| Source::open(&source_path)).transpose()?;
-    let total = ledger.outputs.iter().map(|o| o.bytes.saturating_mul(2)).sum::<u64>() + source.as_ref().map_or(0, |s| s.len());
-    progress.start("verifying", total);
+    let bytes = ledger.outputs.iter().fold(0u64, |n, output| n.saturating_add(output.bytes));
+    progress.start(bytes, bytes.saturating_mul(2).saturating_add(source.as_ref().map_or(0, |source| source.len())));
     for output in &ledger.outputs {
         // The name comes from a file: it must stay beside the manifest.
         if Path::new(&output.path).file_name().is_none_or(|name| name != output.path.as_str()) {

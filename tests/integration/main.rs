@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::disallowed_types, reason = "tests fail by panicking and start the program")]
 
 mod cases;
+mod crafted;
 mod golden;
 mod harness;
 mod mutations;
