@@ -10,8 +10,9 @@ use crate::container;
 use crate::digest;
 use crate::error::{self, Result};
 use crate::extras;
-use crate::ledger::{self, Ledger, Manifest};
+use crate::ledger::{self, Ledger};
 use crate::limits::ReadOptions;
+use crate::manifest::Manifest;
 use crate::output::{self, Pending};
 use crate::place::Place;
 use crate::plan::Plan;
@@ -104,7 +105,7 @@ impl Prepared {
         let extras = match &options.extras {
             Some(path) => {
                 never_the_input(&source, path)?;
-                Some(Pending::with_text(path, options.force, &extras::to_json(&checkpoint))?)
+                Some(Pending::with_content(path, options.force, |out| extras::write_json(&checkpoint, out))?)
             }
             None => None,
         };
@@ -150,7 +151,7 @@ impl Prepared {
 
         let verified = against_source::compare(&plan, &checkpoint, &opened, pending.reopen()?, output, written, progress)?;
         source.unchanged()?;
-        let manifest = ledger.seal(source_sha256, &verified, &findings);
+        let manifest = Manifest::seal(ledger, source_sha256, &verified, &findings);
         let manifest_path = output::publish(pending, &manifest, extras, options.force, &verified)?;
         Ok(Converted { output: output.to_owned(), manifest_path, manifest })
     }

@@ -5,6 +5,7 @@
 //! hold carries its kind: `$bytes` (hex), `$int`, `$float`, `$global`, `$text` (lone surrogates replaced), `$storage`, and `$cut` for nesting without end.
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
@@ -18,12 +19,15 @@ const MAX_BYTES: u64 = 4096;
 /// Containers nested deeper than this are cut; readers of JSON overflow their stack not much further.
 const MAX_DEPTH: usize = 200;
 
-/// The extras of a checkpoint, as the text of a JSON file.
-pub(crate) fn to_json(checkpoint: &Checkpoint) -> String {
+/// Writes the extras of a checkpoint.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write_json(checkpoint: &Checkpoint, mut out: impl Write) -> io::Result<()> {
     let graph = &checkpoint.document.graph;
     let tensors = checkpoint.leaves.iter().map(|leaf| (leaf.node, checkpoint.paths.show(leaf.path))).collect();
     let value = Writer { graph, tensors, done: HashMap::new() }.run();
-    format!("{value:#}\n")
+    writeln!(out, "{value:#}")
 }
 
 struct Writer<'a> {

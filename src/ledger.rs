@@ -1,7 +1,7 @@
 //! The record of a conversion: what the source is, what was written, what was left out and why. `inspect` shows it
 //! before anything is written; sealed with the digests of a verified output it is the manifest.
 //!
-//! The JSON is versioned and described by `docs/manifest.schema.json`. It holds no time and no machine, so that the
+//! The form is versioned and described by `docs/manifest.schema.json`. It holds no time and no machine, so that the
 //! same input gives the same bytes.
 
 #![allow(missing_docs, reason = "docs/manifest.schema.json describes every field")]
@@ -10,16 +10,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
-use crate::digest::Sha;
 use crate::plan::Plan;
 use crate::rules::Finding;
 use crate::select::Selected;
 use crate::source::Source;
-use crate::verify::Verified;
 
 /// The version of the format; a reader refuses a higher one.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -314,56 +311,6 @@ impl Ledger {
     pub fn tensor_bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.data_offsets[1] - tensor.data_offsets[0]).sum()
     }
-
-    /// Adds the digests of the source and of a verified output, and what was found on the way.
-    #[must_use]
-    pub(crate) fn seal(mut self, source: Sha, verified: &Verified, findings: &[Finding]) -> Manifest {
-        let written = verified.written();
-        self.source.sha256 = Some(source.to_string());
-        for output in &mut self.outputs {
-            output.sha256 = Some(written.sha256.to_string());
-        }
-        for (record, sha) in self.tensors.iter_mut().zip(&written.tensors) {
-            record.sha256 = Some(sha.to_string());
-        }
-        self.findings.extend(findings.iter().map(FindingRecord::from));
-        Manifest(self)
-    }
-}
-
-/// A ledger with the digests of a verified output. Only `Ledger::seal` makes one, and it asks for the proof.
-#[derive(Debug, Clone)]
-pub struct Manifest(Ledger);
-
-impl Manifest {
-    /// The record.
-    pub fn ledger(&self) -> &Ledger {
-        &self.0
-    }
-
-    /// The manifest as it stands in its file: a record a line, so that it can be read, searched and compared.
-    pub fn to_json(&self) -> String {
-        let fields = match serde_json::to_value(&self.0) {
-            Ok(Value::Object(fields)) => fields,
-            other => unreachable!("a ledger is an object with text keys: {other:?}"),
-        };
-        let fields = fields.iter().map(|(key, value)| {
-            let value = match value {
-                Value::Array(records) if !records.is_empty() => format!("[\n{}\n  ]", indented(records.iter().map(Value::to_string))),
-                Value::Object(map) if !map.is_empty() => {
-                    let entries = map.iter().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str())));
-                    format!("{{\n{}\n  }}", indented(entries))
-                }
-                simple => simple.to_string(),
-            };
-            format!("  {}: {value}", Value::from(key.as_str()))
-        });
-        format!("{{\n{}\n}}\n", fields.collect::<Vec<_>>().join(",\n"))
-    }
-}
-
-fn indented(items: impl Iterator<Item = String>) -> String {
-    items.map(|item| format!("    {item}")).collect::<Vec<_>>().join(",\n")
 }
 
 /// `path` as seen from `folder`, where both exist; else as it is. Slashes on every platform.

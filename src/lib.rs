@@ -54,6 +54,7 @@ mod globals;
 pub mod inspect;
 pub mod ledger;
 pub mod limits;
+pub mod manifest;
 mod names;
 pub mod output;
 pub mod pickle;

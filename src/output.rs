@@ -2,13 +2,13 @@
 //! place last: whatever happens, the old state or the complete new one is there.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::error::{self, Result};
-use crate::ledger::Manifest;
+use crate::manifest::Manifest;
 use crate::verify::Verified;
 
 /// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
@@ -68,13 +68,15 @@ impl Pending {
         Ok(Pending { temporary, target: target.to_owned() })
     }
 
-    /// A small file with `text` as its content.
+    /// A file whose content `write` writes.
     ///
     /// # Errors
     /// As [`Pending::create`], and when it cannot be written.
-    pub fn with_text(target: &Path, replace: bool, text: &str) -> Result<Pending> {
+    pub fn with_content(target: &Path, replace: bool, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<Pending> {
         let pending = Pending::create(target, replace)?;
-        pending.file().write_all(text.as_bytes()).map_err(|e| error::io("write", target, &e))?;
+        let mut out = BufWriter::new(pending.file());
+        write(&mut out).and_then(|()| out.flush()).map_err(|e| error::io("write", target, &e))?;
+        drop(out);
         Ok(pending)
     }
 
@@ -116,7 +118,7 @@ pub(crate) fn publish(output: Pending, manifest: &Manifest, extras: Option<Pendi
     let target = output.target().to_owned();
     let manifest_target = manifest_path(&target);
     // A manifest without its output is what an interrupted run may leave, so it is no reason to stop.
-    let manifest = Pending::with_text(&manifest_target, true, &manifest.to_json())?;
+    let manifest = Pending::with_content(&manifest_target, true, |out| manifest.write_json(out))?;
     for pending in [Some(&output), Some(&manifest), extras.as_ref()].into_iter().flatten() {
         pending.sync()?;
     }

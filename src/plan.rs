@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use safetensors::Dtype as OutputDtype;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{self, Result};
@@ -81,21 +81,33 @@ impl Plan {
 }
 
 fn header(tensors: &[Planned], aliases: &BTreeMap<TensorName, TensorName>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Info<'a> {
+        dtype: String,
+        shape: &'a [u64],
+        data_offsets: [u64; 2],
+    }
     let mut metadata: BTreeMap<&str, &str> = aliases.iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str())).collect();
     metadata.insert("format", "pt");
-    let mut header = Map::with_capacity(tensors.len() + 1);
-    header.insert("__metadata__".to_owned(), json!(metadata));
+    let mut bytes = vec![0; 8]; // the length, known at the end
+    bytes.extend(br#"{"__metadata__":"#);
+    json(&mut bytes, &metadata);
     for planned in tensors {
-        let info = json!({
-            "dtype": planned.dtype.to_string(),
-            "shape": planned.shape,
-            "data_offsets": [planned.bytes.start, planned.bytes.end],
-        });
-        header.insert(planned.name.as_str().to_owned(), info);
+        bytes.push(b',');
+        json(&mut bytes, &planned.name.as_str());
+        bytes.push(b':');
+        let data_offsets = [planned.bytes.start, planned.bytes.end];
+        json(&mut bytes, &Info { dtype: planned.dtype.to_string(), shape: &planned.shape, data_offsets });
     }
-    let mut json = Value::Object(header).to_string().into_bytes();
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
-    bytes.append(&mut json);
+    bytes.push(b'}');
+    bytes.resize(bytes.len().next_multiple_of(8), b' ');
+    let len = bytes.len() as u64 - 8;
+    bytes[..8].copy_from_slice(&len.to_le_bytes());
     bytes
+}
+
+fn json(out: &mut Vec<u8>, value: &impl Serialize) {
+    if let Err(e) = serde_json::to_writer(out, value) {
+        unreachable!("text and numbers are valid JSON, and memory takes them: {e}");
+    }
 }

@@ -1,0 +1,141 @@
+//! The manifest: a ledger sealed with the digests of a verified output, and the form of its file.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+use crate::digest::Sha;
+use crate::ledger::{FindingRecord, Ledger};
+use crate::rules::Finding;
+use crate::verify::Verified;
+
+/// A ledger with the digests of a verified output. It cannot be made without the proof.
+#[derive(Debug, Clone)]
+pub struct Manifest(Ledger);
+
+impl Manifest {
+    /// Adds the digests of the source and of a verified output, and what was found on the way.
+    pub(crate) fn seal(mut ledger: Ledger, source: Sha, verified: &Verified, findings: &[Finding]) -> Manifest {
+        let written = verified.written();
+        ledger.source.sha256 = Some(source.to_string());
+        for output in &mut ledger.outputs {
+            output.sha256 = Some(written.sha256.to_string());
+        }
+        for (record, sha) in ledger.tensors.iter_mut().zip(&written.tensors) {
+            record.sha256 = Some(sha.to_string());
+        }
+        ledger.findings.extend(findings.iter().map(FindingRecord::from));
+        Manifest(ledger)
+    }
+
+    /// The record.
+    pub fn ledger(&self) -> &Ledger {
+        &self.0
+    }
+
+    /// Writes the manifest as it stands in its file: a record a line, so that it can be read, searched and compared.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_json(&self, mut out: impl Write) -> io::Result<()> {
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, RecordLines::default());
+        self.0.serialize(&mut serializer)?;
+        out.write_all(b"\n")
+    }
+}
+
+/// JSON in which the fields of the outermost value and the records in them have lines of their own, and everything
+/// inside a record is on its line.
+#[derive(Default)]
+struct RecordLines {
+    depth: usize,
+    /// Whether the innermost open value has something in it.
+    filled: bool,
+}
+
+impl RecordLines {
+    /// How deep lines are broken: the fields, and the records in them.
+    const BROKEN_DEPTH: usize = 2;
+
+    fn open(&mut self, out: &mut (impl Write + ?Sized), bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.filled = false;
+        out.write_all(bracket)
+    }
+
+    fn item(&mut self, out: &mut (impl Write + ?Sized), first: bool) -> io::Result<()> {
+        if !first {
+            out.write_all(b",")?;
+        }
+        self.break_line(out, self.depth)
+    }
+
+    fn close(&mut self, out: &mut (impl Write + ?Sized), bracket: &[u8]) -> io::Result<()> {
+        self.depth -= 1;
+        if self.filled && self.depth < Self::BROKEN_DEPTH {
+            self.break_line(out, self.depth)?;
+        }
+        self.filled = true;
+        out.write_all(bracket)
+    }
+
+    fn break_line(&self, out: &mut (impl Write + ?Sized), depth: usize) -> io::Result<()> {
+        if self.depth <= Self::BROKEN_DEPTH { write!(out, "\n{:1$}", "", 2 * depth) } else { Ok(()) }
+    }
+}
+
+impl Formatter for RecordLines {
+    fn begin_array<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.open(out, b"[")
+    }
+
+    fn begin_array_value<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.item(out, first)
+    }
+
+    fn end_array_value<W: Write + ?Sized>(&mut self, _out: &mut W) -> io::Result<()> {
+        self.filled = true;
+        Ok(())
+    }
+
+    fn end_array<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.close(out, b"]")
+    }
+
+    fn begin_object<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.open(out, b"{")
+    }
+
+    fn begin_object_key<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.item(out, first)
+    }
+
+    fn begin_object_value<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(if self.depth <= Self::BROKEN_DEPTH { b": " } else { b":" })
+    }
+
+    fn end_object_value<W: Write + ?Sized>(&mut self, _out: &mut W) -> io::Result<()> {
+        self.filled = true;
+        Ok(())
+    }
+
+    fn end_object<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.close(out, b"}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_their_records_have_lines_of_their_own() {
+        let value = serde_json::json!({"a": 1, "b": [{"x": [1, 2], "y": {}}, {"x": []}], "c": [], "d": {"k": "v"}, "e": {}});
+        let mut out = Vec::new();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, RecordLines::default());
+        value.serialize(&mut serializer).unwrap();
+        let expected = "{\n  \"a\": 1,\n  \"b\": [\n    {\"x\":[1,2],\"y\":{}},\n    {\"x\":[]}\n  ],\n  \"c\": [],\n  \"d\": {\n    \"k\": \"v\"\n  },\n  \"e\": {}\n}";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}
