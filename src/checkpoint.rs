@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use crate::container::Document;
 use crate::error::{self, Error, Result};
+use crate::finding::Finding;
 use crate::globals::{Absence, Meaning, Reader, TensorId, Value, meaning};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object};
-use crate::rules::Finding;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 

@@ -63,8 +63,14 @@ pub fn prepare(input: &Path, output: &Path, options: &ConvertOptions) -> Result<
 /// The same for any purpose; to inspect a file, nothing refuses it.
 pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpose: Purpose) -> Result<Prepared> {
     let source = Source::open(input)?;
-    let document = container::open(&Region::file(&source), &Place::start_of(""), &options.read)?;
-    let findings = rules::judge(&document);
+    let document = container::open(&Region::file(&source), &Place::start_of(""), &options.read).map_err(|broken| {
+        // A payload before the break must not be lost with the rest of the file.
+        let findings = broken.graph.as_ref().map(rules::judge).unwrap_or_default();
+        broken.error.with_findings(&findings)
+    })?;
+    let mut findings = document.findings.clone();
+    let pickles = document.side_pickles.iter().chain([&document.graph]);
+    findings.extend(pickles.flat_map(rules::judge));
     let planned = || -> Result<_> {
         if purpose == Purpose::Convert {
             rules::refuse(&findings, options.deny)?;

@@ -3,15 +3,21 @@
 use std::ops::Range;
 
 use crate::checkpoint::Checkpoint;
-use crate::ledger::UncoveredRecord;
 use crate::storage::Content;
 use crate::tensor::View;
+
+/// A storage with bytes that no tensor covers.
+pub(crate) struct Uncovered {
+    pub storage: String,
+    pub bytes: u64,
+    pub uncovered_bytes: u64,
+}
 
 /// A view of more separate runs than this counts as covering all bytes from its first to its last.
 const MAX_RUNS: u64 = 100_000;
 
 /// Every storage with bytes that no tensor of the checkpoint covers, written or not, in the order of the file.
-pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<UncoveredRecord> {
+pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<Uncovered> {
     let mut covered: Vec<Vec<Range<u64>>> = vec![Vec::new(); checkpoint.storages.len()];
     for tensor in &checkpoint.tensors {
         covered[tensor.storage.index()].extend(runs(&tensor.view));
@@ -20,7 +26,7 @@ pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<UncoveredRecord> {
     storages
         .filter_map(|(storage, ranges)| {
             let uncovered_bytes = storage.len - total(ranges);
-            (uncovered_bytes > 0).then(|| UncoveredRecord { storage: storage.key.clone(), bytes: storage.len, uncovered_bytes })
+            (uncovered_bytes > 0).then(|| Uncovered { storage: storage.key.clone(), bytes: storage.len, uncovered_bytes })
         })
         .collect()
 }

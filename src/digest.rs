@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::container::{Member, check_crc, inflate};
 use crate::error::Result;
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::progress::Progress;
-use crate::rules::Finding;
 use crate::source::{Region, Source};
 
 /// Bytes read at a time; small enough that the digests find them in cache.

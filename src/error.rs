@@ -7,8 +7,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::finding::Finding;
 use crate::place::Place;
-use crate::rules::Finding;
 use crate::text::{bytes, quoted};
 
 /// The result of everything that can fail here.

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
+use crate::finding::Finding;
 use crate::plan::Plan;
-use crate::rules::Finding;
 use crate::select::Selected;
 use crate::source::Source;
 
@@ -288,7 +288,10 @@ impl Ledger {
                     include_with: "--root .".to_owned(),
                 })
                 .collect(),
-            uncovered_storage_bytes: coverage::uncovered(checkpoint),
+            uncovered_storage_bytes: coverage::uncovered(checkpoint)
+                .into_iter()
+                .map(|found| UncoveredRecord { storage: found.storage, bytes: found.bytes, uncovered_bytes: found.uncovered_bytes })
+                .collect(),
             unreferenced_members: unreferenced(checkpoint),
             globals: checkpoint
                 .document

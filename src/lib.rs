@@ -33,7 +33,7 @@
 //!
 //! 1. A file is opened and recognised by its content; the container finds the pickle and the storages.
 //! 2. [`pickle`] decodes and runs the stream symbolically into a [`pickle::Graph`]. It knows nothing of torch.
-//! 3. [`rules`] judge the calls; [`convert::prepare`] refuses a file that would run code.
+//! 3. [`rules`] judge the calls and make [`finding`]s; [`convert::prepare`] refuses a file that would run code.
 //! 4. The table of meanings turns known calls into tensors: a dtype and a checked view of a storage.
 //! 5. [`select`] chooses what is written and under which names; what is left out is listed with the reason.
 //! 6. The plan fixes every byte of the header; the writer streams the data and computes all digests on the way.
@@ -50,6 +50,7 @@ mod describe;
 mod digest;
 pub mod error;
 mod extras;
+pub mod finding;
 mod globals;
 pub mod inspect;
 pub mod ledger;

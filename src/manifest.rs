@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use crate::digest::Sha;
+use crate::finding::Finding;
 use crate::ledger::{FindingRecord, Ledger};
-use crate::rules::Finding;
 use crate::verify::Verified;
 
 /// A ledger with the digests of a verified output. It cannot be made without the proof.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::container::{check_crc, inflate};
 use crate::error::{self, Result};
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
-use crate::rules::Finding;
 use crate::source::{Region, Source};
 use crate::storage::{Content, Storage, StorageId, decode_latin1};
 

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use depickle::Error;
 use depickle::error::Code;
-use depickle::rules::Severity;
+use depickle::finding::Severity;
 use depickle::text::printable;
 
 /// Reads Python pickle checkpoints without executing anything and writes verified safetensors files.

@@ -1,11 +1,11 @@
 //! A file that is one pickle and nothing else, as `pickle.dump` writes it. Array bytes stand inside the stream.
 
-use crate::container::{Document, Kind, read_pickle};
-use crate::error::{Code, Error, Result};
+use crate::container::{Document, Kind, Outcome};
+use crate::error::{Code, Error};
+use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
 use crate::pickle::{self, Decoder, Op};
 use crate::place::Place;
-use crate::rules::Finding;
 use crate::source::Region;
 
 /// Opcodes that must decode before a file without a `PROTO` opcode passes for a pickle.
@@ -38,9 +38,9 @@ fn is_dotted(name: &str) -> bool {
     })
 }
 
-pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Result<Document> {
+pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let stream = region.bytes()?;
-    let graph = read_pickle(&stream, start, options)?;
+    let graph = pickle::run(&stream, start, &options.limits)?;
     let mut findings = Vec::new();
     let rest = stream.slice(graph.end() as usize..);
     if !rest.is_empty() {
@@ -48,7 +48,8 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Res
         if pickle::run(&rest, &place, &options.limits).is_ok() {
             return Err(Error::new(Code::PickleMultiple, format!("a second pickle follows the first, {} bytes in all", rest.len()))
                 .at(&place)
-                .help("python's pickle.load reads only the first one; split the file so that nothing is lost"));
+                .help("Python's pickle.load reads only the first one; split the file so that nothing is lost")
+                .into());
         }
         findings.push(Finding::note(
             "trailing-data",
@@ -64,6 +65,7 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Res
         stream: region.clone(),
         storages: Default::default(),
         members: Vec::new(),
+        side_pickles: Vec::new(),
         findings,
     })
 }

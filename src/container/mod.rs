@@ -5,23 +5,23 @@
 mod bare_pickle;
 mod foreign;
 mod persistent_id;
+mod storage_class;
 mod torch_legacy;
 mod torch_zip;
 mod zip_directory;
 
 use std::collections::HashMap;
 
-use ::bytes::Bytes;
-
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error};
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
-use crate::pickle::{self, Graph};
+use crate::pickle::{Broken, Graph};
 use crate::place::Place;
-use crate::rules::{self, Finding};
 use crate::source::Region;
 use crate::storage::Storage;
 
 pub(crate) use persistent_id::StorageRef;
+pub(crate) use storage_class::StorageClass;
 pub(crate) use zip_directory::{check_crc, inflate};
 
 /// The outer format of a checkpoint.
@@ -62,6 +62,8 @@ pub struct Document {
     pub storages: HashMap<String, Storage>,
     /// The members of an archive, in its order; empty for other containers.
     pub members: Vec<Member>,
+    /// Other pickles that loading the file runs, such as the four small ones of a legacy file.
+    pub side_pickles: Vec<Graph>,
     /// What the container itself gives reason to say.
     pub findings: Vec<Finding>,
 }
@@ -83,16 +85,11 @@ pub struct Member {
     pub structural: bool,
 }
 
-/// Runs a pickle of the container. What it would have called before it breaks stays with the error.
-fn read_pickle(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph> {
-    pickle::run(stream, start, &options.limits).map_err(|broken| {
-        let findings = rules::judge_graph(&broken.graph);
-        Error::from(broken).with_findings(&findings)
-    })
-}
+/// A document, or why there is none together with what a broken pickle had built until then.
+pub type Outcome = Result<Document, Box<Broken>>;
 
 type Sniff = fn(&[u8]) -> bool;
-type Open = fn(&Region, &Place, &ReadOptions) -> Result<Document>;
+type Open = fn(&Region, &Place, &ReadOptions) -> Outcome;
 
 /// How each container is recognised, first match wins.
 const SNIFF: &[(Sniff, Open)] =
@@ -105,14 +102,14 @@ const HEAD_BYTES: u64 = 1024;
 ///
 /// # Errors
 /// `empty-file`, `unsupported-container` for formats known by name, `unknown-format`, and whatever is wrong inside.
-pub fn open(region: &Region, start: &Place, options: &ReadOptions) -> Result<Document> {
+pub fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let mut head = vec![0; region.len().min(HEAD_BYTES) as usize];
     region.read_at(0, &mut head)?;
     if head.is_empty() {
-        return Err(Error::new(Code::EmptyFile, "the file is empty").help("the download or copy was not completed; repeat it"));
+        return Err(Error::new(Code::EmptyFile, "the file is empty").help("the download or copy was not completed; repeat it").into());
     }
     if let Some((_, open)) = SNIFF.iter().find(|(sniff, _)| sniff(&head)) {
         return open(region, start, options);
     }
-    Err(foreign::error(&head))
+    Err(foreign::error(&head).into())
 }

@@ -3,8 +3,8 @@
 //! zip: `('storage', StorageType, key, location, numel)`; legacy adds `view_metadata`, which is `None` or
 //! `(view_key, offset, view_size)` in elements. Defined by `torch/serialization.py` (`persistent_id`).
 
+use crate::container::storage_class::{StorageClass, storage_class};
 use crate::error::{self, Result};
-use crate::globals::{self, StorageClass};
 use crate::pickle::{Graph, Node, NodeId};
 
 /// A storage as a persistent id names it.
@@ -39,7 +39,7 @@ impl StorageRef {
             ("module", _) => Ok(None),
             ("storage", [_, class, key, location, n_elements, rest @ ..]) if rest.len() <= 1 => {
                 let global = graph.global(*class).ok_or_else(|| bad("names no storage class"))?;
-                let class = globals::storage_class(&global.module, &global.name)
+                let class = storage_class(&global.module, &global.name)
                     .ok_or_else(|| bad(&format!("names {}, which is no storage class", crate::text::quoted(&global.path(), 100))))?;
                 let count = |id: NodeId, what: &str| -> Result<u64> {
                     graph.int(id).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad(&format!("has no valid {what}")))

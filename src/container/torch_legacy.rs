@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 
 use crate::container::bare_pickle::protocol;
-use crate::container::{Document, Kind, StorageRef, read_pickle};
+use crate::container::{Document, Kind, Outcome, StorageRef};
 use crate::error::{self, Result};
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
-use crate::pickle::{Graph, Node, NodeId};
+use crate::pickle::{self, Broken, Graph, Node, NodeId};
 use crate::place::Place;
-use crate::rules::{self, Finding};
 use crate::source::Region;
 use crate::storage::{Content, Storage};
 
@@ -28,15 +28,15 @@ pub(super) fn sniff(head: &[u8]) -> bool {
     head.windows(MAGIC.len()).any(|w| w == MAGIC) || head.strip_prefix(b"L").is_some_and(|h| h.starts_with(MAGIC_TEXT))
 }
 
-pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Result<Document> {
+pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let bytes = region.bytes()?;
     let mut at = 0u64;
-    let mut next = |what: &str| -> Result<Graph> {
+    let mut next = |what: &str| -> Result<Graph, Box<Broken>> {
         let place = start.advanced(at);
         if at == bytes.len() as u64 {
-            return Err(error::truncated(&place, what, 1, 0));
+            return Err(error::truncated(&place, what, 1, 0).into());
         }
-        let graph = read_pickle(&bytes.slice(at as usize..), &place, options)?;
+        let graph = pickle::run(&bytes.slice(at as usize..), &place, &options.limits)?;
         at += graph.end();
         Ok(graph)
     };
@@ -47,19 +47,18 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Res
         _ => false,
     };
     if !is_magic {
-        return Err(error::legacy(magic.start(), "the first pickle is not torch's magic number"));
+        return Err(error::legacy(magic.start(), "the first pickle is not torch's magic number").into());
     }
     let version = next("the protocol version")?;
     if version.int(version.root()) != Some(PROTOCOL_VERSION) {
-        return Err(error::legacy(version.start(), format!("the second pickle is not torch's protocol version {PROTOCOL_VERSION}")));
+        return Err(error::legacy(version.start(), format!("the second pickle is not torch's protocol version {PROTOCOL_VERSION}")).into());
     }
     let system = next("the system facts")?;
     let graph = next("the object")?;
     let stream = region.slice(graph.start().offset - start.offset, graph.end()).unwrap_or_else(|| region.clone());
     let keys = next("the storage keys")?;
 
-    // The object is judged by whoever asks for it; the four small pickles around it are loaded just the same.
-    let mut findings: Vec<Finding> = [&magic, &version, &system, &keys].into_iter().flat_map(rules::judge_graph).collect();
+    let mut findings = Vec::new();
     let mut facts = vec![("pickle_protocol", protocol(&bytes).to_string())];
     match little_endian(&system) {
         Some(true) => facts.push(("byteorder", "little".to_owned())),
@@ -75,7 +74,16 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Res
         let message = format!("{} bytes follow the last storage; torch ignores them", region.len() - end);
         findings.push(Finding::note("trailing-data", start.advanced(end), message));
     }
-    Ok(Document { kind: Kind::TorchLegacy, facts, graph, stream, storages, members: Vec::new(), findings })
+    Ok(Document {
+        kind: Kind::TorchLegacy,
+        facts,
+        graph,
+        stream,
+        storages,
+        members: Vec::new(),
+        side_pickles: vec![magic, version, system, keys],
+        findings,
+    })
 }
 
 fn little_endian(system: &Graph) -> Option<bool> {

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use ::bytes::Bytes;
 
 use crate::container::bare_pickle::protocol;
-use crate::container::{Document, Kind, Member, read_pickle, zip_directory};
+use crate::container::{Document, Kind, Member, Outcome, zip_directory};
 use crate::error::{self, Error, Result};
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
+use crate::pickle;
 use crate::place::Place;
-use crate::rules::Finding;
 use crate::source::Region;
 use crate::storage::{Content, Storage};
 
@@ -32,7 +33,7 @@ pub(super) fn sniff(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04")
 }
 
-pub(super) fn open(region: &Region, _start: &Place, options: &ReadOptions) -> Result<Document> {
+pub(super) fn open(region: &Region, _start: &Place, options: &ReadOptions) -> Outcome {
     let mut members = zip_directory::read(region, &options.limits)?;
     let folder = top_folder(&members)?;
     let mut findings = Vec::new();
@@ -47,7 +48,9 @@ pub(super) fn open(region: &Region, _start: &Place, options: &ReadOptions) -> Re
     let big_endian = match facts.iter().find(|(fact, _)| *fact == "byteorder").map(|(_, value)| value.as_str()) {
         None | Some("little") => false,
         Some("big") => true,
-        Some(other) => return Err(error::zip(format!("member byteorder says {}, expected little or big", crate::text::quoted(other, 40)))),
+        Some(other) => {
+            return Err(error::zip(format!("member byteorder says {}, expected little or big", crate::text::quoted(other, 40))).into());
+        }
     };
     let mut storages = HashMap::new();
     for member in &mut members {
@@ -55,7 +58,7 @@ pub(super) fn open(region: &Region, _start: &Place, options: &ReadOptions) -> Re
         let Some(key) = key.filter(|key| !key.is_empty() && !key.contains('/')).map(str::to_owned) else { continue };
         let storage = storage(member, &key, big_endian);
         if storages.insert(key.clone(), storage).is_some() {
-            return Err(error::zip_ambiguous(format!("storage {} is in data/ and in tensors/", crate::text::quoted(&key, 80))));
+            return Err(error::zip_ambiguous(format!("storage {} is in data/ and in tensors/", crate::text::quoted(&key, 80))).into());
         }
         member.storage_key = Some(key);
     }
@@ -67,13 +70,13 @@ pub(super) fn open(region: &Region, _start: &Place, options: &ReadOptions) -> Re
     let content = read_member(pickle_member, options.limits.pickle_bytes, options, &mut findings)?;
     let place = Place::start_of(&name);
     let stream = if pickle_member.deflated { Region::memory(content.clone()) } else { pickle_member.stored.clone() };
-    let graph = read_pickle(&content, &place, options)?;
+    let graph = pickle::run(&content, &place, &options.limits)?;
     facts.push(("pickle_protocol", protocol(&content).to_string()));
     if graph.end() < stream.len() {
         let message = format!("{} bytes follow the end of the pickle; Python ignores them", stream.len() - graph.end());
         findings.push(Finding::note("trailing-data", place.advanced(graph.end()), message));
     }
-    Ok(Document { kind: Kind::TorchZip, facts, graph, stream, storages, members, findings })
+    Ok(Document { kind: Kind::TorchZip, facts, graph, stream, storages, members, side_pickles: Vec::new(), findings })
 }
 
 /// The folder that all members are in, with its slash. Archives that are no torch checkpoint are told by name.

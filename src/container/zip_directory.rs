@@ -11,9 +11,9 @@ use ::bytes::Bytes;
 
 use crate::container::Member;
 use crate::error::{self, Code, Error, Result};
+use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
 use crate::place::Place;
-use crate::rules::Finding;
 use crate::source::Region;
 
 const LOCAL: u32 = 0x0403_4b50;

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::error::Result;
-use crate::tensor::Dtype;
 
 pub(crate) use reader::Call;
 pub use reader::{Absence, Reader, TensorId, Value};
@@ -39,37 +38,6 @@ pub(crate) type Rebuild = fn(&mut Reader<'_>, &Call) -> Result<Value>;
 
 /// A row of a table: module, name, meaning. A name of `*` stands for the whole module.
 pub(crate) type Row = (&'static str, &'static str, Meaning);
-
-/// A storage class of torch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StorageClass {
-    /// Elements of a dtype.
-    Plain(Dtype),
-    /// Elements of a quantized dtype, by its name, and the integers that stand for them.
-    Quantized(&'static str, Dtype),
-    /// Elements of a quantized dtype of which several share a byte.
-    Packed(&'static str),
-}
-
-impl StorageClass {
-    /// The dtype of a plain tensor over such a storage.
-    pub(crate) fn dtype(self) -> Option<Dtype> {
-        match self {
-            StorageClass::Plain(dtype) => Some(dtype),
-            StorageClass::Quantized(..) | StorageClass::Packed(_) => None,
-        }
-    }
-
-    /// Bytes of what persistent ids and size headers count.
-    pub(crate) fn item_bytes(self) -> u8 {
-        match self {
-            StorageClass::Plain(dtype) | StorageClass::Quantized(_, dtype) => dtype.item_bytes(),
-            StorageClass::Packed(_) => 1,
-        }
-    }
-}
-
-pub(crate) use torch::storage_class;
 
 /// What `module.name` means, whatever the Python or library version that spelled it.
 pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::container::{self, Document, StorageRef};
+use crate::container::{self, Document, StorageClass, StorageRef};
 use crate::error::{self, Code, Error, Result};
-use crate::globals::{Meaning, StorageClass, meaning};
+use crate::globals::{Meaning, meaning};
 use crate::limits::ReadOptions;
 use crate::pickle::{Blob, Graph, Node, NodeId, Object};
 use crate::place::Place;

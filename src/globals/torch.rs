@@ -1,11 +1,12 @@
-//! torch: the functions that rebuild tensors, and the storage classes. Argument lists from `torch/_utils.py`,
+//! torch: the functions that rebuild tensors. Argument lists from `torch/_utils.py`,
 //! `torch/_tensor.py`, `torch/nn/parameter.py` and, before 1.0, `torch/tensor.py` and `torch/autograd/variable.py`.
 
 use ::bytes::Bytes;
 
+use crate::container::StorageClass;
 use crate::error::{self, Result};
 use crate::globals::reader::{Absence, Call, Reader, StorageView, TensorId, Value};
-use crate::globals::{Meaning, Row, StorageClass};
+use crate::globals::{Meaning, Row};
 use crate::pickle::{Node, NodeId};
 use crate::source::Region;
 use crate::storage::Content;
@@ -59,38 +60,6 @@ pub(super) const ROWS: &[Row] = &[
     ("torch", "device", Harmless),
     ("torch.serialization", "_get_layout", Harmless),
 ];
-
-/// Storage classes by the part of their name before `Storage`.
-const STORAGE_CLASSES: &[(&str, StorageClass)] = &[
-    ("Double", StorageClass::Plain(Dtype::F64)),
-    ("Float", StorageClass::Plain(Dtype::F32)),
-    ("Half", StorageClass::Plain(Dtype::F16)),
-    ("BFloat16", StorageClass::Plain(Dtype::BF16)),
-    ("Long", StorageClass::Plain(Dtype::I64)),
-    ("Int", StorageClass::Plain(Dtype::I32)),
-    ("Short", StorageClass::Plain(Dtype::I16)),
-    ("Char", StorageClass::Plain(Dtype::I8)),
-    ("Byte", StorageClass::Plain(Dtype::U8)),
-    ("Bool", StorageClass::Plain(Dtype::BOOL)),
-    ("ComplexDouble", StorageClass::Plain(Dtype::C128)),
-    ("ComplexFloat", StorageClass::Plain(Dtype::C64)),
-    ("Untyped", StorageClass::Plain(Dtype::U8)),
-    ("_Untyped", StorageClass::Plain(Dtype::U8)),
-    ("QUInt8", StorageClass::Quantized("quint8", Dtype::U8)),
-    ("QInt8", StorageClass::Quantized("qint8", Dtype::I8)),
-    ("QInt32", StorageClass::Quantized("qint32", Dtype::I32)),
-    ("QUInt4x2", StorageClass::Packed("quint4x2")),
-    ("QUInt2x4", StorageClass::Packed("quint2x4")),
-];
-
-/// The storage class that a global names. Only `torch`, `torch.cuda` and `torch.storage` own storage classes.
-pub(crate) fn storage_class(module: &str, name: &str) -> Option<StorageClass> {
-    if !matches!(module, "torch" | "torch.cuda" | "torch.storage") {
-        return None;
-    }
-    let kind = name.strip_suffix("Storage")?;
-    STORAGE_CLASSES.iter().find(|(known, _)| *known == kind).map(|(_, class)| *class)
-}
 
 /// `(storage, storage_offset, size, stride)`
 fn rebuild_tensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {

@@ -41,7 +41,7 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
     };
     match machine.run(Decoder::new(stream, start, limits), limits) {
         Ok(()) => Ok(machine.graph),
-        Err(error) => Err(Box::new(Broken { error, graph: machine.graph })),
+        Err(error) => Err(Box::new(Broken { error, graph: Some(machine.graph) })),
     }
 }
 
@@ -50,8 +50,15 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
 pub struct Broken {
     /// Why it does not.
     pub error: Error,
-    /// What was built. Its root means nothing.
-    pub graph: Graph,
+    /// What was built, when it was a pickle that broke. Its root means nothing.
+    pub graph: Option<Graph>,
+}
+
+/// Whatever else ends the reading of a file.
+impl From<Error> for Box<Broken> {
+    fn from(error: Error) -> Self {
+        Box::new(Broken { error, graph: None })
+    }
 }
 
 impl From<Box<Broken>> for Error {
@@ -533,8 +540,9 @@ mod tests {
     #[test]
     fn a_call_before_the_break_is_not_lost() {
         let broken = run(&Bytes::from_static(b"cos\nsystem\n(S'x'\ntR\xff"), &Place::start_of(""), &Limits::default()).unwrap_err();
-        assert_eq!(broken.graph.globals().len(), 1);
-        assert!(broken.graph.ids().any(|id| broken.graph.object(id).is_some()));
+        let graph = broken.graph.unwrap();
+        assert_eq!(graph.globals().len(), 1);
+        assert!(graph.ids().any(|id| graph.object(id).is_some()));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::finding::Severity;
 use crate::ledger::{FindingRecord, Ledger};
-use crate::rules::Severity;
 use crate::text::{bytes, count, printable, quoted};
 
 /// Names longer than this do not widen the table.

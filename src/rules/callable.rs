@@ -4,9 +4,9 @@
 
 use std::collections::HashSet;
 
+use crate::finding::{Finding, Severity};
 use crate::globals::{Meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
-use crate::rules::{Finding, Severity};
 
 /// After this many findings only their number goes on.
 const MAX_FINDINGS: usize = 10_000;

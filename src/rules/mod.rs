@@ -2,67 +2,12 @@
 
 mod callable;
 
-use crate::container::Document;
 use crate::error::{self, Result};
+use crate::finding::{Finding, Severity};
 use crate::pickle::Graph;
-use crate::place::Place;
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Severity {
-    /// Good to know; no honest reader is misled by it.
-    Note,
-    /// A call or class that this program does not know.
-    Unrecognized,
-    /// A known way to run code, touch files or reach the network.
-    Dangerous,
-}
-
-impl Severity {
-    /// The word in JSON and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Note => "note",
-            Severity::Unrecognized => "unrecognized",
-            Severity::Dangerous => "dangerous",
-        }
-    }
-}
-
-/// Something in the file that its user should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The stable rule id, such as `callable` or `trailing-data`.
-    pub kind: &'static str,
-    /// How much it matters.
-    pub severity: Severity,
-    /// The global that it is about, as `module.name`.
-    pub global: Option<String>,
-    /// Where in the input it is.
-    pub place: Place,
-    /// One sentence for people.
-    pub message: String,
-    /// A short inert preview of the arguments of a call.
-    pub arguments: Option<String>,
-}
-
-impl Finding {
-    pub(crate) fn note(kind: &'static str, place: Place, message: impl Into<String>) -> Self {
-        Finding { kind, severity: Severity::Note, global: None, place, message: message.into(), arguments: None }
-    }
-}
-
-/// Everything that there is to say of a document, in the order of the file.
-pub(crate) fn judge(document: &Document) -> Vec<Finding> {
-    let mut findings = document.findings.clone();
-    findings.extend(judge_graph(&document.graph));
-    findings
-}
 
 /// Everything that the rules have to say of one pickle, in the order of the file.
-pub(crate) fn judge_graph(graph: &Graph) -> Vec<Finding> {
+pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = callable::judge(graph);
     if graph.leftover() > 0 {
         let place = graph.start().advanced(graph.end());

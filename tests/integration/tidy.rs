@@ -42,6 +42,58 @@ fn the_pickle_machine_knows_nothing_of_what_is_above_it() {
     }
 }
 
+/// The modules, each using only those before it.
+const FLOW: &[&str] = &[
+    "text",
+    "place",
+    "finding",
+    "progress",
+    "error",
+    "limits",
+    "source",
+    "storage",
+    "pickle",
+    "tensor",
+    "names",
+    "describe",
+    "container",
+    "digest",
+    "spool",
+    "globals",
+    "checkpoint",
+    "rules",
+    "coverage",
+    "select",
+    "extras",
+    "plan",
+    "writer",
+    "ledger",
+    "verify",
+    "manifest",
+    "output",
+    "convert",
+    "inspect",
+    "report",
+];
+
+#[test]
+fn nothing_flows_back() {
+    let floor = |module: &str| FLOW.iter().position(|known| *known == module);
+    for (name, text) in sources() {
+        let own = name.split(['/', '.']).next().unwrap_or_default();
+        if ["lib", "main", "cli"].contains(&own) {
+            continue;
+        }
+        let own_floor = floor(own).unwrap_or_else(|| panic!("{name} has no place in the flow"));
+        for used in code(&text).split("use crate::").skip(1).filter_map(|rest| rest.split([':', ';']).next()) {
+            let re_exported = ["{Limits", "Limits", "Place"].contains(&used);
+            let used_floor =
+                floor(used).unwrap_or_else(|| if re_exported { 0 } else { panic!("{name} uses {used}, which has no place in the flow") });
+            assert!(used_floor <= own_floor, "{name} uses {used}, which comes after it");
+        }
+    }
+}
+
 #[test]
 fn unsafe_is_in_one_file_and_so_is_opening_of_inputs() {
     assert_eq!(offenders("unsafe {", &["source.rs"]), Vec::<String>::new());
