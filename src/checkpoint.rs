@@ -3,7 +3,8 @@
 //! Nothing here decides what is written; that is `select`'s business. Nothing is called; an object of an unknown class
 //! is walked through its state, an `nn.Module` by the rules of its `state_dict()`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use crate::container::Document;
 use crate::error::{self, Error, Result};
@@ -28,7 +29,9 @@ pub struct Checkpoint {
     pub leaves: Vec<Leaf>,
     /// The paths of the leaves.
     pub paths: Paths,
-    /// What is worth saying.
+    /// The pickles of torch files that are nested in this one.
+    pub nested_pickles: Vec<Graph>,
+    /// What understanding it gave reason to say.
     pub findings: Vec<Finding>,
 }
 
@@ -62,23 +65,38 @@ const NON_PERSISTENT: &str = "it is a non-persistent buffer of a module and not 
 const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
 impl Checkpoint {
-    /// Understands a document. `findings` are those that the rules made of it.
+    /// Understands a document.
     ///
     /// # Errors
     /// Whatever is wrong with a tensor in it, and the limits on tensors and depth.
-    pub fn of(document: Document, mut findings: Vec<Finding>, options: &ReadOptions) -> Result<Checkpoint> {
-        let (leaves, paths, storages, tensors) = {
-            let graph = &document.graph;
-            let mut reader = Reader::new(&document, options);
-            let values = evaluate(&mut reader)?;
-            let (storages, tensors, attributes) = reader.into_parts();
-            let holds = holding(graph, values.keys().copied());
-            let mut walk =
-                Walk { graph, options, values, attributes, holds, paths: Paths::default(), leaves: Vec::new(), findings: &mut findings };
-            walk.run()?;
-            (walk.leaves, walk.paths, storages, tensors)
+    pub fn of(document: Document, options: &ReadOptions) -> Result<Checkpoint> {
+        let graph = &document.graph;
+        let mut reader = Reader::new(&document, options);
+        let values = evaluate(&mut reader)?;
+        let found = reader.finish();
+        let holds = holding(graph, values.keys().copied());
+        let mut walk = Walk {
+            graph,
+            options,
+            values,
+            attributes: found.attributes,
+            holds,
+            inside: HashMap::new(),
+            paths: Paths::default(),
+            leaves: Vec::new(),
+            findings: found.nested_findings,
         };
-        Ok(Checkpoint { document, storages, tensors, leaves, paths, findings })
+        walk.run()?;
+        let Walk { paths, leaves, findings, .. } = walk;
+        Ok(Checkpoint {
+            storages: found.storages,
+            tensors: found.tensors,
+            nested_pickles: found.nested_pickles,
+            leaves,
+            paths,
+            findings,
+            document,
+        })
     }
 
     /// The tensor with this id.
@@ -118,6 +136,13 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
             if !matches!(value, Value::Inert | Value::Bytes(..) | Value::NumpyDtype(_)) {
                 values.insert(id, value);
             }
+        }
+    }
+    // What the file loads and then drops is read too, for what it would run; whether it makes sense does not matter.
+    for id in graph.ids().filter(|id| !reached[id.index()]) {
+        let callable = graph.object(id).and_then(|object| graph.global(object.callable));
+        if callable.is_some_and(|global| global.path() == "torch.storage._load_from_bytes") {
+            let _ = reader.value(id);
         }
     }
     Ok(values)
@@ -172,9 +197,11 @@ struct Walk<'a> {
     values: HashMap<NodeId, Value>,
     attributes: HashMap<NodeId, Vec<NodeId>>,
     holds: Vec<bool>,
+    /// What is in each container that was walked, as far as it holds tensors.
+    inside: HashMap<NodeId, Rc<[Entry]>>,
     paths: Paths,
     leaves: Vec<Leaf>,
-    findings: &'a mut Vec<Finding>,
+    findings: Vec<Finding>,
 }
 
 /// A container that is being walked.
@@ -182,42 +209,41 @@ struct Frame {
     node: NodeId,
     path: PathId,
     aside: Option<&'static str>,
-    rest: std::vec::IntoIter<Entry>,
+    entries: Rc<[Entry]>,
+    next: usize,
 }
 
 impl Walk<'_> {
     /// Depth first, in the order of the file, with a stack of its own.
     fn run(&mut self) -> Result<()> {
         let mut open = vec![false; self.graph.len()];
+        let mut cycles = HashSet::new();
         let mut frames: Vec<Frame> = Vec::new();
         let mut visits = 0u64;
-        let root = Entry::new(Step::index(0), self.graph.root());
-        let mut next = Some((root, PathId::ROOT, None));
+        let mut next = Some((self.graph.root(), PathId::ROOT, None));
         loop {
-            if let Some((entry, path, aside)) = next.take() {
-                let aside = aside.or(entry.aside);
+            if let Some((node, path, aside)) = next.take() {
                 visits += 1;
                 if visits > MAX_VISITS {
-                    return Err(error::limit(
-                        "tensors",
-                        format_args!("{MAX_VISITS} steps through shared containers"),
-                        self.options.limits.tensors,
-                    ));
+                    let seen = format_args!("{MAX_VISITS} steps through shared containers");
+                    return Err(error::limit("tensors", seen, self.options.limits.tensors));
                 }
-                if std::mem::replace(&mut open[entry.node.index()], true) {
-                    let message = format!("{} contains itself; the walk ends here", self.paths.show(path));
-                    self.findings.push(Finding::note("cycle", self.graph.place(entry.node), message));
+                if std::mem::replace(&mut open[node.index()], true) {
+                    if cycles.insert(node) {
+                        let message = format!("{} contains itself; the walk ends here", self.paths.show(path));
+                        self.findings.push(Finding::note("cycle", self.graph.place(node), message));
+                    }
                 } else {
-                    self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(entry.node)))?;
-                    let entries = self.enter(entry.node, path, aside)?;
-                    frames.push(Frame { node: entry.node, path, aside, rest: entries.into_iter() });
+                    self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(node)))?;
+                    let entries = self.enter(node, path, aside)?;
+                    frames.push(Frame { node, path, aside, entries, next: 0 });
                 }
             }
             let Some(frame) = frames.last_mut() else { return Ok(()) };
-            match frame.rest.find(|entry| self.holds[entry.node.index()]) {
+            match frame.entries.get(frame.next) {
                 Some(entry) => {
-                    let (path, aside) = (self.paths.push(frame.path, entry.step.clone()), frame.aside);
-                    next = Some((entry, path, aside));
+                    frame.next += 1;
+                    next = Some((entry.node, self.paths.push(frame.path, entry.step.clone()), frame.aside.or(entry.aside)));
                 }
                 None => {
                     open[frame.node.index()] = false;
@@ -227,10 +253,33 @@ impl Walk<'_> {
         }
     }
 
-    /// Records the leaf that a node is, and lists what is inside it.
-    fn enter(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<Vec<Entry>> {
+    /// Records the leaf that a node is, and lists what is inside it, listed once for each node.
+    fn enter(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<Rc<[Entry]>> {
+        self.record(node, path, aside)?;
+        if let Some(known) = self.inside.get(&node) {
+            return Ok(Rc::clone(known));
+        }
+        let entries = self.list(node)?;
+        let entries: Rc<[Entry]> = entries.into_iter().filter(|entry| self.holds[entry.node.index()]).collect();
+        self.inside.insert(node, Rc::clone(&entries));
+        Ok(entries)
+    }
+
+    fn list(&mut self, node: NodeId) -> Result<Vec<Entry>> {
+        match self.values.get(&node) {
+            None => self.entries(node),
+            Some(Value::ObjectArray { items }) => Ok(indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect()),
+            Some(_) => {
+                let attributes = self.attributes.get(&node).map(Vec::as_slice).unwrap_or_default();
+                let entries = attributes.iter().flat_map(|&state| state_entries(self.graph, &[state]));
+                Ok(entries.map(|entry| Entry { aside: Some(OF_A_TENSOR), ..entry }).collect())
+            }
+        }
+    }
+
+    fn record(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<()> {
         let content = match self.values.get(&node) {
-            None => return Ok(self.entries(node)),
+            None | Some(Value::Bytes(..) | Value::NumpyDtype(_) | Value::Inert) => return Ok(()),
             Some(Value::Tensor(id)) => Content::Tensor(*id),
             Some(Value::Absent(absence)) => Content::Absent(absence.clone()),
             Some(Value::Unsupported(error)) => Content::Unsupported(error.clone()),
@@ -239,21 +288,16 @@ impl Walk<'_> {
                 for (part, id) in parts.clone() {
                     self.leaf(Leaf { path, part, node, content: Content::Tensor(id), aside })?;
                 }
-                return Ok(Vec::new());
+                return Ok(());
             }
             Some(Value::ObjectArray { items }) => {
-                let entries: Vec<Entry> = indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect();
-                if entries.iter().any(|entry| self.holds[entry.node.index()]) {
-                    return Ok(entries);
+                if self.graph.children(*items).iter().any(|item| self.holds[item.index()]) {
+                    return Ok(());
                 }
                 Content::Absent(absence("it is an array of Python objects, not of numbers"))
             }
-            Some(Value::Bytes(..) | Value::NumpyDtype(_) | Value::Inert) => return Ok(Vec::new()),
         };
-        self.leaf(Leaf { path, part: "", node, content, aside })?;
-        let attributes = self.attributes.get(&node).map(Vec::as_slice).unwrap_or_default();
-        let entries = attributes.iter().flat_map(|&state| state_entries(self.graph, state));
-        Ok(entries.map(|entry| Entry { aside: Some(OF_A_TENSOR), ..entry }).collect())
+        self.leaf(Leaf { path, part: "", node, content, aside })
     }
 
     fn leaf(&mut self, leaf: Leaf) -> Result<()> {
@@ -261,14 +305,14 @@ impl Walk<'_> {
         self.options.limits.tensors(self.leaves.len() as u64)
     }
 
-    fn entries(&mut self, node: NodeId) -> Vec<Entry> {
+    fn entries(&mut self, node: NodeId) -> Result<Vec<Entry>> {
         let graph = self.graph;
-        match graph.node(node) {
+        Ok(match graph.node(node) {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => indexed(items, 0).collect(),
             Node::Dict(pairs) => self.keyed(pairs.iter().copied()),
-            Node::Object(object) => self.object_entries(object),
+            Node::Object(object) => return self.object_entries(node, object),
             _ => Vec::new(),
-        }
+        })
     }
 
     fn keyed(&mut self, pairs: impl IntoIterator<Item = (NodeId, NodeId)>) -> Vec<Entry> {
@@ -278,16 +322,36 @@ impl Walk<'_> {
             let message = format!("a dict sets the key {shown} twice; the last value counts, as in Python");
             self.findings.push(Finding::note("duplicate-key", self.graph.place(key), message));
         }
-        unique.into_iter().map(|(key, value)| Entry::new(Step::key(self.graph, key), value)).collect()
+        // A key may hold a tensor itself.
+        let keys = unique.iter().enumerate().filter(|(_, (key, _))| self.holds[key.index()]);
+        let keys: Vec<Entry> =
+            keys.map(|(i, (key, _))| Entry::new(Step::new(StepKind::Attribute, format!("__keys__.{i}")), *key)).collect();
+        unique.into_iter().map(|(key, value)| Entry::new(Step::key(self.graph, key), value)).chain(keys).collect()
     }
 
-    fn object_entries(&mut self, object: &Object) -> Vec<Entry> {
+    fn object_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
         let graph = self.graph;
         if let Some(module) = Module::of(graph, object) {
-            return module.entries(graph);
+            let mut entries = module.entries(graph);
+            // What an nn.Module has beyond its dict is no part of its state_dict().
+            let others = self.own_entries(node, &Object { states: module.other_states, ..object.clone() })?;
+            entries.extend(others.into_iter().map(|entry| Entry { aside: entry.aside.or(Some(NOT_IN_STATE_DICT)), ..entry }));
+            return Ok(entries);
         }
+        self.own_entries(node, object)
+    }
+
+    fn own_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
+        let graph = self.graph;
         let meaning = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
         let args = graph.tuple(object.args).unwrap_or_default();
+        if matches!(meaning, Some(Meaning::Mapping | Meaning::Sequence)) {
+            let items = args.iter().flat_map(|&arg| graph.sequence(arg).unwrap_or_default());
+            if args.iter().chain(items).any(|&arg| graph.changed_since(arg, node)) {
+                let message = "a container is made of another one that is changed afterwards, which no library writes";
+                return Err(error::opaque(&graph.place(node), message));
+            }
+        }
         // Arguments that make the contents are walked as such; whatever else is given is walked under its own name.
         let (mut entries, understood) = match meaning {
             Some(Meaning::Mapping) => {
@@ -318,8 +382,9 @@ impl Walk<'_> {
             entries.push(Entry::new(Step::new(StepKind::Attribute, "__args__"), object.args));
         }
         entries.extend(object.kwargs.map(|kwargs| Entry::new(Step::new(StepKind::Attribute, "__kwargs__"), kwargs)));
-        entries.extend(object.states.iter().flat_map(|&state| state_entries(graph, state)));
-        entries
+        entries.extend(state_entries(graph, &object.states));
+        entries.push(Entry::new(Step::new(StepKind::Attribute, "__callable__"), object.callable));
+        Ok(entries)
     }
 }
 
@@ -331,25 +396,25 @@ fn indexed(items: &[NodeId], from: usize) -> impl Iterator<Item = Entry> + '_ {
     items.iter().enumerate().map(move |(i, &item)| Entry::new(Step::index(from + i), item))
 }
 
-/// The attributes that a state gives: a dict, or the pair of a dict and the slots; anything else is one attribute.
-pub(crate) fn state_entries(graph: &Graph, state: NodeId) -> Vec<Entry> {
-    let attributes = |pairs: &[(NodeId, NodeId)]| -> Vec<Entry> {
-        let (unique, _) = unique_pairs(graph, pairs.iter().copied());
-        unique.into_iter().map(|(key, value)| Entry::new(Step { kind: StepKind::Attribute, ..Step::key(graph, key) }, value)).collect()
-    };
-    match graph.node(state) {
-        Node::Dict(pairs) => attributes(pairs),
-        Node::Tuple(pair) => match pair.as_slice() {
-            [dict, slots] => match (graph.node(*dict), graph.node(*slots)) {
-                (Node::Dict(dict), Node::Dict(slots)) => attributes(&[dict.as_slice(), slots].concat()),
-                (Node::None, Node::Dict(slots)) => attributes(slots),
-                (Node::Dict(dict), Node::None) => attributes(dict),
-                _ => vec![other_state(state)],
+/// The attributes that states give, a later one over an earlier one: each a dict, or the pair of a dict and the slots;
+/// anything else is one attribute.
+pub(crate) fn state_entries(graph: &Graph, states: &[NodeId]) -> Vec<Entry> {
+    let mut attributes: Vec<(NodeId, NodeId)> = Vec::new();
+    let mut others = Vec::new();
+    for &state in states {
+        match (graph.node(state), graph.tuple(state)) {
+            (Node::Dict(pairs), _) => attributes.extend(pairs),
+            (_, Some([dict, slots])) => match (graph.node(*dict), graph.node(*slots)) {
+                (Node::Dict(dict), Node::Dict(slots)) => attributes.extend(dict.iter().chain(slots)),
+                (Node::None, Node::Dict(pairs)) | (Node::Dict(pairs), Node::None) => attributes.extend(pairs),
+                _ => others.push(other_state(state)),
             },
-            _ => vec![other_state(state)],
-        },
-        _ => vec![other_state(state)],
+            _ => others.push(other_state(state)),
+        }
     }
+    let (unique, _) = unique_pairs(graph, attributes);
+    let attribute = |(key, value)| Entry::new(Step { kind: StepKind::Attribute, ..Step::key(graph, key) }, value);
+    unique.into_iter().map(attribute).chain(others).collect()
 }
 
 fn other_state(state: NodeId) -> Entry {
@@ -404,34 +469,40 @@ struct Module {
     modules: NodeId,
     /// The whole state, in its order.
     attributes: Vec<(NodeId, NodeId)>,
+    /// Names of buffers that are not in `state_dict()`.
+    transient: Vec<NodeId>,
+    /// What else it was given: slots, earlier states.
+    other_states: Vec<NodeId>,
 }
 
 impl Module {
     fn of(graph: &Graph, object: &Object) -> Option<Module> {
-        let state = *object.states.last()?;
+        let (&state, earlier) = object.states.split_last()?;
+        let mut other_states = earlier.to_vec();
         let dict = match graph.tuple(state) {
-            Some([dict, _slots]) => *dict,
+            Some([dict, slots]) => {
+                other_states.push(*slots);
+                *dict
+            }
             _ => state,
         };
         let Node::Dict(pairs) = graph.node(dict) else { return None };
         let attributes = unique_pairs(graph, pairs.iter().copied()).0;
         let find = |name: &str| attributes.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
         let (parameters, buffers, modules) = (find("_parameters")?, find("_buffers")?, find("_modules")?);
-        [parameters, buffers, modules].iter().all(|&part| pairs_of(graph, part).is_some()).then_some(Module {
-            parameters,
-            buffers,
-            modules,
-            attributes,
-        })
+        let transient = match find("_non_persistent_buffers_set") {
+            Some(set) => set_items(graph, set)?,
+            None => Vec::new(),
+        };
+        let all_pairs = [parameters, buffers, modules].iter().all(|&part| pairs_of(graph, part).is_some());
+        all_pairs.then_some(Module { parameters, buffers, modules, attributes, transient, other_states })
     }
 
     /// In the order of `state_dict()`: parameters, persistent buffers, submodules; then, aside, everything else.
     fn entries(&self, graph: &Graph) -> Vec<Entry> {
         let part = |node: NodeId| pairs_of(graph, node).unwrap_or_default();
         let entry = |(key, node): (NodeId, NodeId)| Entry::new(Step { kind: StepKind::Module, ..Step::key(graph, key) }, node);
-        let transient = self.attributes.iter().find(|(key, _)| graph.str(*key) == Some("_non_persistent_buffers_set"));
-        let transient: Vec<&str> =
-            transient.map(|(_, set)| set_items(graph, *set)).unwrap_or_default().into_iter().filter_map(|item| graph.str(item)).collect();
+        let transient: Vec<&str> = self.transient.iter().filter_map(|&item| graph.str(item)).collect();
         let buffers = part(self.buffers).into_iter().map(|(key, node)| {
             let aside = graph.str(key).filter(|name| transient.contains(name)).map(|_| NON_PERSISTENT);
             Entry { aside, ..entry((key, node)) }
@@ -446,14 +517,20 @@ impl Module {
     }
 }
 
-fn set_items(graph: &Graph, set: NodeId) -> Vec<NodeId> {
+/// The members of a set, or of whatever else answers Python's `in` by its members.
+fn set_items(graph: &Graph, set: NodeId) -> Option<Vec<NodeId>> {
     match graph.node(set) {
-        Node::Set(items) | Node::FrozenSet(items) | Node::List(items) => items.clone(),
+        Node::Set(items) | Node::FrozenSet(items) | Node::List(items) | Node::Tuple(items) => Some(items.clone()),
+        Node::Dict(pairs) => Some(pairs.iter().map(|(key, _)| *key).collect()),
         Node::Object(object) => {
-            let args = graph.tuple(object.args).unwrap_or_default();
-            let given = args.first().and_then(|&arg| graph.sequence(arg)).unwrap_or_default();
-            given.iter().chain(&object.appended).copied().collect()
+            let global = graph.global(object.callable)?;
+            let Some(Meaning::Sequence) = meaning(&global.module, &global.name) else { return None };
+            let given = match graph.tuple(object.args)? {
+                [] => &[],
+                [items, ..] => graph.sequence(*items)?,
+            };
+            Some(given.iter().chain(&object.appended).copied().collect())
         }
-        _ => Vec::new(),
+        _ => None,
     }
 }

@@ -1,19 +1,22 @@
 //! One checkpoint in; a verified safetensors file and its manifest out. The whole pipeline on one screen.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fs, thread};
+use std::thread;
 
 use crate::checkpoint::Checkpoint;
 use crate::container;
 use crate::digest;
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::extras;
+use crate::filenames;
+use crate::finding::Finding;
 use crate::ledger::{self, Ledger};
 use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
-use crate::output::{self, Pending};
+use crate::output::{self, Pending, Targets};
 use crate::place::Place;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -21,7 +24,7 @@ use crate::rules::{self, Deny};
 use crate::select::{Purpose, Selection};
 use crate::source::{Region, Source};
 use crate::spool::Opened;
-use crate::storage::{Content, StorageId};
+use crate::storage::StorageId;
 use crate::verify::against_source;
 use crate::writer;
 
@@ -69,21 +72,24 @@ pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpos
         broken.error.with_findings(&findings)
     })?;
     let mut findings = document.findings.clone();
-    let pickles = document.side_pickles.iter().chain([&document.graph]);
-    findings.extend(pickles.flat_map(rules::judge));
+    findings.extend(document.side_pickles.iter().chain([&document.graph]).flat_map(rules::judge));
+    let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
-        if purpose == Purpose::Convert {
-            rules::refuse(&findings, options.deny)?;
-        }
-        let checkpoint = Checkpoint::of(document, findings.clone(), &options.read)?;
+        refuse(&findings)?;
+        let mut checkpoint = Checkpoint::of(document, &options.read)?;
+        // Torch files nested in the pickle show when it is understood.
+        findings.append(&mut checkpoint.findings);
+        findings.extend(checkpoint.nested_pickles.iter().flat_map(rules::judge));
+        refuse(&findings)?;
         let selected = options.selection.apply(&checkpoint, &options.read.limits, purpose)?;
         let plan = Plan::new(&checkpoint, &selected, &options.read.limits)?;
         Ok((checkpoint, selected, plan))
     };
-    let (checkpoint, selected, plan) = planned().map_err(|e| e.with_findings(&findings))?;
-    let source_path = ledger::relative_path(source.path(), output::folder_of(output));
+    let planned = planned();
+    let (checkpoint, selected, plan) = planned.map_err(|e| e.with_findings(&findings))?;
+    let source_path = ledger::relative_path(source.path(), filenames::folder_of(output));
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let ledger = Ledger::new(&checkpoint, &selected, &plan, &source, source_path, &name);
+    let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, &source, source_path, &name);
     Ok(Prepared { source, checkpoint, plan, ledger })
 }
 
@@ -106,13 +112,11 @@ impl Prepared {
     /// `output-exists`, `zip-crc`, `io` and `mismatch`; no file is left behind then.
     pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
         let Prepared { source, checkpoint, plan, ledger } = self;
-        never_the_input(&source, output)?;
-        let pending = Pending::create(output, options.force)?;
-        let extras = match &options.extras {
-            Some(path) => {
-                never_the_input(&source, path)?;
-                Some(Pending::with_content(path, options.force, |out| extras::write_json(&checkpoint, out))?)
-            }
+        let targets = Targets::new(source.path(), output, options.extras.as_deref(), options.force)?;
+        output::make_folder(output)?;
+        let pending = Pending::create(output)?;
+        let extras = match &targets.extras {
+            Some(path) => Some(extras::write(&checkpoint, &options.read.limits, path)?),
             None => None,
         };
         progress.start(plan.data_bytes, source.len() + 2 * plan.data_bytes);
@@ -122,7 +126,7 @@ impl Prepared {
             needed[checkpoint.tensor(planned.tensor).storage.index()] = true;
         }
         let is_needed = |id: StorageId| needed[id.index()];
-        let opened = Opened::open(&checkpoint.storages, &is_needed, output::folder_of(output), &options.read)?;
+        let opened = Opened::open(&checkpoint.storages, &is_needed, filenames::folder_of(output), &options.read)?;
 
         // The source is read once for its digest while the output is written: two cores, one page cache.
         let cancelled = AtomicBool::new(false);
@@ -141,33 +145,17 @@ impl Prepared {
         // A damaged source explains a cancelled write; a failed write does not explain a cancelled digest.
         let (source_sha256, mut findings) = hashed?;
         let written = written?;
-        let inflated: Vec<&str> = checkpoint
-            .storages
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| needed[*i])
-            .filter_map(|(_, s)| match &s.content {
-                Content::Deflated { member, .. } => Some(member.as_str()),
-                _ => None,
-            })
-            .collect();
-        let unread = checkpoint.document.members.iter().filter(|m| m.deflated && !m.structural && !inflated.contains(&m.name.as_str()));
+        let spooled = checkpoint.storages.iter().zip(&needed).filter(|(_, needed)| **needed).filter_map(|(storage, _)| storage.member());
+        let spooled: HashSet<&str> = spooled.collect();
+        let members = checkpoint.document.members.iter();
+        let unread = members.filter(|member| member.deflated && !member.structural && !spooled.contains(member.name.as_str()));
         findings.extend(digest::unread_members(unread, &options.read)?);
         findings.extend(opened.findings.iter().cloned());
 
         let verified = against_source::compare(&plan, &checkpoint, &opened, pending.reopen()?, output, written, progress)?;
         source.unchanged()?;
         let manifest = Manifest::seal(ledger, source_sha256, &verified, &findings);
-        let manifest_path = output::publish(pending, &manifest, extras, options.force, &verified)?;
-        Ok(Converted { output: output.to_owned(), manifest_path, manifest })
+        targets.publish(pending, &manifest, extras, &verified)?;
+        Ok(Converted { output: targets.output, manifest_path: targets.manifest, manifest })
     }
-}
-
-fn never_the_input(source: &Source, output: &Path) -> Result<()> {
-    let same = |a: &Path, b: &Path| fs::canonicalize(a).ok().zip(fs::canonicalize(b).ok()).is_some_and(|(a, b)| a == b);
-    if same(source.path(), output) {
-        return Err(error::usage(format!("the output {} is the input itself", crate::text::quoted(&output.to_string_lossy(), 300)))
-            .help("choose another name with -o"));
-    }
-    Ok(())
 }

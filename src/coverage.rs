@@ -13,14 +13,16 @@ pub(crate) struct Uncovered {
     pub uncovered_bytes: u64,
 }
 
-/// A view of more separate runs than this counts as covering all bytes from its first to its last.
-const MAX_RUNS: u64 = 100_000;
+/// Separate runs that are followed in all views together; a view beyond that counts as covering all bytes from its first
+/// to its last.
+const MAX_RUNS: u64 = 1_000_000;
 
 /// Every storage with bytes that no tensor of the checkpoint covers, written or not, in the order of the file.
 pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<Uncovered> {
     let mut covered: Vec<Vec<Range<u64>>> = vec![Vec::new(); checkpoint.storages.len()];
+    let mut runs_left = MAX_RUNS;
     for tensor in &checkpoint.tensors {
-        covered[tensor.storage.index()].extend(runs(&tensor.view));
+        covered[tensor.storage.index()].extend(runs(&tensor.view, &mut runs_left));
     }
     let storages = checkpoint.storages.iter().zip(covered).filter(|(storage, _)| !matches!(storage.content, Content::Meta));
     storages
@@ -32,7 +34,7 @@ pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<Uncovered> {
 }
 
 /// The runs of consecutive bytes that a view touches.
-fn runs(view: &View) -> Vec<Range<u64>> {
+fn runs(view: &View, runs_left: &mut u64) -> Vec<Range<u64>> {
     let item = u64::from(view.item_bytes());
     if view.n_elements() == 0 {
         return Vec::new();
@@ -50,8 +52,9 @@ fn runs(view: &View) -> Vec<Range<u64>> {
         }
     }
     let n_runs = outer.iter().try_fold(1u64, |n, (size, _)| n.checked_mul(*size));
-    if n_runs.is_none_or(|n| n > MAX_RUNS) {
-        return vec![view.extent()];
+    match n_runs.and_then(|n| runs_left.checked_sub(n)) {
+        Some(left) => *runs_left = left,
+        None => return vec![view.extent()],
     }
     let mut starts = vec![view.offset()];
     for (size, stride) in outer {
@@ -84,7 +87,7 @@ mod tests {
             [(&[3, 2][..], &[1, 3][..], 24), (&[2], &[2], 8), (&[2, 2], &[3, 1], 16), (&[4], &[0], 4), (&[0], &[1], 0)]
         {
             let view = View::new(&Declared { shape, strides, offset: 0 }, 4, 24, &Place::start_of("")).unwrap();
-            assert_eq!(total(runs(&view)), covered, "{shape:?} {strides:?}");
+            assert_eq!(total(runs(&view, &mut MAX_RUNS.clone())), covered, "{shape:?} {strides:?}");
         }
     }
 }

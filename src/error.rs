@@ -233,6 +233,10 @@ pub(crate) fn interrupted() -> Error {
     Error::new(Code::Io, "interrupted; nothing was written")
 }
 
+pub(crate) fn same_file(what: &str, other: &str, path: &Path) -> Error {
+    Error::new(Code::Usage, format!("{what} {} is also {other}", quoted(&path.to_string_lossy(), 300))).help("choose another name for it")
+}
+
 pub(crate) fn output_exists(path: &Path) -> Error {
     Error::new(Code::OutputExists, format!("the output {} already exists", quoted(&path.to_string_lossy(), 300)))
         .help("pass --force to replace it, or choose another name with -o")

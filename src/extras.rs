@@ -5,13 +5,17 @@
 //! hold carries its kind: `$bytes` (hex), `$int`, `$float`, `$global`, `$text` (lone surrogates replaced), `$storage`, and `$cut` for nesting without end.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::Write;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{Checkpoint, mapping_pairs, state_entries};
+use crate::error::Result;
 use crate::globals::{Meaning, meaning};
-use crate::names::{Step, unique_pairs};
+use crate::limits::Limits;
+use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
+use crate::output::Pending;
 use crate::pickle::{Graph, Node, NodeId, Object, Text};
 
 /// Bytes values longer than this are only counted.
@@ -19,28 +23,34 @@ const MAX_BYTES: u64 = 4096;
 /// Containers nested deeper than this are cut; readers of JSON overflow their stack not much further.
 const MAX_DEPTH: usize = 200;
 
-/// Writes the extras of a checkpoint.
+/// The extras of a checkpoint, written to a file that will be called `path`.
 ///
 /// # Errors
-/// Those of `out`.
-pub(crate) fn write_json(checkpoint: &Checkpoint, mut out: impl Write) -> io::Result<()> {
+/// `io`, and the limit on memory when texts that the checkpoint repeats would make the file too large.
+pub(crate) fn write(checkpoint: &Checkpoint, limits: &Limits, path: &Path) -> Result<Pending> {
     let graph = &checkpoint.document.graph;
-    let tensors = checkpoint.leaves.iter().map(|leaf| (leaf.node, checkpoint.paths.show(leaf.path))).collect();
-    let value = Writer { graph, tensors, done: HashMap::new() }.run();
-    writeln!(out, "{value:#}")
+    let tensors = checkpoint.leaves.iter().map(|leaf| (leaf.node, leaf.path)).collect();
+    let mut writer = Writer { checkpoint, graph, limits, tensors, done: HashMap::new(), paths: Paths::default(), bytes: 0 };
+    let value = writer.run()?;
+    Pending::with_content(path, |out| writeln!(out, "{value:#}"))
 }
 
 struct Writer<'a> {
+    checkpoint: &'a Checkpoint,
     graph: &'a Graph,
-    tensors: HashMap<NodeId, String>,
+    limits: &'a Limits,
+    tensors: HashMap<NodeId, PathId>,
     /// The paths of containers that were written.
-    done: HashMap<NodeId, String>,
+    done: HashMap<NodeId, PathId>,
+    paths: Paths,
+    /// Bytes of text in what was written.
+    bytes: u64,
 }
 
 /// A container whose values are being written.
 struct Frame {
     shape: Shape,
-    path: String,
+    path: PathId,
     rest: std::vec::IntoIter<(String, NodeId)>,
     key: String,
 }
@@ -81,51 +91,70 @@ enum Opened {
 
 impl Writer<'_> {
     /// With a stack of its own: the depth of a file must not become the depth of ours.
-    fn run(&mut self) -> Value {
+    fn run(&mut self) -> Result<Value> {
         let mut frames: Vec<Frame> = Vec::new();
-        let mut next = self.open(self.graph.root(), "root".to_owned(), 0);
+        let mut next = self.open(self.graph.root(), PathId::ROOT, "", 0)?;
         loop {
             match next {
                 Opened::Container(frame) => frames.push(frame),
                 Opened::Value(value) => match frames.last_mut() {
                     Some(frame) => frame.add(value),
-                    None => return value,
+                    None => return Ok(value),
                 },
             }
             let depth = frames.len();
             let Some(frame) = frames.last_mut() else { unreachable!("a value without a frame was returned") };
             next = match frame.rest.next() {
                 Some((key, child)) => {
-                    let path = format!("{}.{key}", frame.path);
-                    frame.key = key;
-                    self.open(child, path, depth)
+                    frame.key.clone_from(&key);
+                    self.open(child, frame.path, &key, depth)?
                 }
                 None => Opened::Value(frames.pop().map_or(Value::Null, Frame::close)),
             };
         }
     }
 
-    fn open(&mut self, node: NodeId, path: String, depth: usize) -> Opened {
-        if let Some(tensor) = self.tensors.get(&node) {
-            return Opened::Value(json!({ "$tensor": tensor }));
+    fn open(&mut self, node: NodeId, parent: PathId, key: &str, depth: usize) -> Result<Opened> {
+        self.debit(key.len())?;
+        if let Some(&path) = self.tensors.get(&node) {
+            return self.reference("$tensor", &self.checkpoint.paths.show(path));
         }
         let graph = self.graph;
         let (shape, rest) = match graph.node(node) {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => (Shape::List(Vec::new()), indexed(items)),
             Node::Dict(pairs) => (Shape::Map(Map::new()), self.keyed(pairs)),
             Node::Object(object) => self.object(object),
-            simple => return Opened::Value(self.simple(node, simple)),
+            simple => {
+                let value = self.simple(node, simple);
+                self.debit(text_bytes(&value))?;
+                return Ok(Opened::Value(value));
+            }
         };
+        let mut path = parent;
         if !rest.is_empty() {
-            if let Some(first) = self.done.get(&node) {
-                return Opened::Value(json!({ "$ref": first }));
+            if let Some(&first) = self.done.get(&node) {
+                return self.reference("$ref", &self.paths.show(first));
             }
             if depth >= MAX_DEPTH {
-                return Opened::Value(json!({ "$cut": format!("nested more than {MAX_DEPTH} deep") }));
+                return Ok(Opened::Value(json!({ "$cut": format!("nested more than {MAX_DEPTH} deep") })));
             }
-            self.done.insert(node, path.clone());
+            if depth > 0 {
+                path = self.paths.push(parent, Step::new(StepKind::Key, key));
+            }
+            self.done.insert(node, path);
         }
-        Opened::Container(Frame { shape, path, rest: rest.into_iter(), key: String::new() })
+        Ok(Opened::Container(Frame { shape, path, rest: rest.into_iter(), key: String::new() }))
+    }
+
+    fn reference(&mut self, kind: &str, path: &str) -> Result<Opened> {
+        self.debit(path.len())?;
+        Ok(Opened::Value(json!({ kind: path })))
+    }
+
+    /// What is shared in the checkpoint is repeated here; a file must not grow without end by that.
+    fn debit(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        self.limits.memory_bytes(self.bytes)
     }
 
     fn keyed(&self, pairs: &[(NodeId, NodeId)]) -> Vec<(String, NodeId)> {
@@ -154,7 +183,7 @@ impl Writer<'_> {
         rest.extend(object.kwargs.map(|kwargs| ("$kwargs".to_owned(), kwargs)));
         rest.extend(self.keyed(&object.items));
         rest.extend(indexed(&object.appended));
-        rest.extend(object.states.iter().flat_map(|&state| state_entries(graph, state)).map(|entry| (entry.step.name, entry.node)));
+        rest.extend(state_entries(graph, &object.states).into_iter().map(|entry| (entry.step.name, entry.node)));
         (Shape::Map(map), rest)
     }
 
@@ -177,6 +206,14 @@ impl Writer<'_> {
             Node::Persistent(_) => json!({ "$storage": self.graph.place(id).to_string() }),
             _ => Value::Null,
         }
+    }
+}
+
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Object(map) => map.values().filter_map(Value::as_str).map(str::len).sum(),
+        _ => 0,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::convert::{self, ConvertOptions, Prepared};
 use crate::error::Result;
-use crate::output;
+use crate::filenames;
 use crate::select::Purpose;
 
 /// Reads `input` and plans its conversion to the default output.
@@ -14,5 +14,5 @@ use crate::select::Purpose;
 /// # Errors
 /// Whatever is wrong with the input. Findings, unsupported tensors and the lack of tensors are no errors here.
 pub fn inspect(input: &Path, options: &ConvertOptions) -> Result<Prepared> {
-    convert::plan(input, &output::default_output(input), options, Purpose::Inspect)
+    convert::plan(input, &filenames::default_output(input), options, Purpose::Inspect)
 }

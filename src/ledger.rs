@@ -211,6 +211,7 @@ impl Ledger {
         checkpoint: &Checkpoint,
         selected: &Selected,
         plan: &Plan,
+        findings: &[Finding],
         source: &Source,
         source_path: String,
         output: &str,
@@ -306,7 +307,7 @@ impl Ledger {
                 })
                 .collect(),
             other_values: other_values(checkpoint),
-            findings: checkpoint.findings.iter().map(FindingRecord::from).collect(),
+            findings: findings.iter().map(FindingRecord::from).collect(),
         }
     }
 

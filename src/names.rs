@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::error::{self, Result};
-use crate::pickle::{Graph, Node, NodeId, Text};
+use crate::pickle::{Blob, Graph, Node, NodeId, Text};
 
 /// A name that safetensors can carry: never `__metadata__`, and within the limit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,7 +81,11 @@ impl Step {
 
     /// The step to the value of a dict's key.
     pub(crate) fn key(graph: &Graph, key: NodeId) -> Self {
-        let (name, problem) = key_name(graph, key, &mut MAX_KEY_PARTS.clone());
+        let (mut name, mut problem) = key_name(graph, key, &mut MAX_KEY_PARTS.clone());
+        if name.len() > MAX_KEY_BYTES {
+            problem = problem.or(Some("its key is longer than 64 KiB"));
+            name = name.chars().take(80).collect();
+        }
         let kind = if graph.text(key).is_some() { StepKind::Key } else { StepKind::OtherKey };
         Step { name, kind, problem }
     }
@@ -101,6 +105,8 @@ impl fmt::Display for Step {
 
 /// A tuple with more parts than this, its inner ones included, gives no name: shared tuples can nest without end.
 const MAX_KEY_PARTS: u32 = 256;
+/// A longer key gives no name, whatever the limit on names.
+const MAX_KEY_BYTES: usize = 64 << 10;
 
 fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option<&'static str>) {
     match graph.node(key) {
@@ -134,6 +140,9 @@ fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option
                     name.push('.');
                 }
                 name.push_str(&part);
+                if name.len() > MAX_KEY_BYTES {
+                    return (name, Some("its key is longer than 64 KiB"));
+                }
             }
             (name, None)
         }
@@ -154,34 +163,58 @@ fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option
 }
 
 /// What tells two keys of one dict apart, as Python's `==` does: `True == 1 == 1.0`.
-pub(crate) fn key_identity(graph: &Graph, key: NodeId) -> String {
-    let number = |value: f64| if value == value.trunc() && value.abs() < 9e15 { format!("n{}", value as i64) } else { format!("f{value}") };
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum KeyIdentity {
+    None,
+    /// A number with an integer value, in decimal.
+    Integer(String),
+    /// The bits of another float.
+    Float(u64),
+    Text(Vec<u8>),
+    Bytes(Vec<u8>),
+    Global(String),
+    Tuple(Vec<KeyIdentity>),
+    /// Only the same object is equal to it.
+    Object(NodeId),
+}
+
+fn key_identity(graph: &Graph, key: NodeId, parts_left: &mut u32) -> KeyIdentity {
+    let bytes = |blob: Blob| graph.blob(blob).to_vec();
     match graph.node(key) {
-        Node::Text(_) | Node::Str(_) => match graph.text(key) {
-            Some(Text::Utf8(text)) => format!("s{text}"),
-            _ => format!("#{}", key.index()),
-        },
-        Node::Bytes(blob) => format!("b{}", latin1(graph.blob(*blob))),
-        Node::Int(value) => format!("n{value}"),
-        Node::Bool(value) => format!("n{}", u8::from(*value)),
-        Node::Float(value) if !value.is_nan() => number(*value),
-        Node::None => "N".to_owned(),
-        Node::Global(_) => format!("g{}", graph.global(key).map(|global| global.path()).unwrap_or_default()),
-        Node::Tuple(_) => match key_name(graph, key, &mut MAX_KEY_PARTS.clone()) {
-            (name, None) => format!("t{name}"),
-            _ => format!("#{}", key.index()),
-        },
-        _ => format!("#{}", key.index()),
+        Node::None => KeyIdentity::None,
+        Node::Bool(value) => KeyIdentity::Integer(u8::from(*value).to_string()),
+        Node::Int(value) => KeyIdentity::Integer(value.to_string()),
+        Node::Long(blob) if blob.len() <= MAX_INTEGER_BYTES => KeyIdentity::Integer(decimal(graph.blob(*blob))),
+        Node::LongText(blob) => KeyIdentity::Integer(latin1(graph.blob(*blob))),
+        Node::Float(value) if value.is_nan() => KeyIdentity::Object(key),
+        Node::Float(value) if value.trunc() == *value && value.is_finite() => KeyIdentity::Integer(format!("{:.0}", value + 0.0)),
+        Node::Float(value) => KeyIdentity::Float(value.to_bits()),
+        // In Python 3 both are text; a Python 2 string that is no UTF-8 is its bytes.
+        Node::Text(blob) | Node::Str(blob) => KeyIdentity::Text(bytes(*blob)),
+        Node::Bytes(blob) => KeyIdentity::Bytes(bytes(*blob)),
+        Node::Global(_) => KeyIdentity::Global(graph.global(key).map(|global| global.path()).unwrap_or_default()),
+        Node::Tuple(items) => {
+            let mut parts = Vec::new();
+            for &item in items {
+                match parts_left.checked_sub(1) {
+                    Some(left) => *parts_left = left,
+                    None => return KeyIdentity::Object(key),
+                }
+                parts.push(key_identity(graph, item, parts_left));
+            }
+            KeyIdentity::Tuple(parts)
+        }
+        _ => KeyIdentity::Object(key),
     }
 }
 
 /// The pairs of a dict as Python would hold them: for equal keys the first position and the last value.
 pub(crate) fn unique_pairs(graph: &Graph, pairs: impl IntoIterator<Item = (NodeId, NodeId)>) -> (Vec<(NodeId, NodeId)>, Option<NodeId>) {
-    let mut positions: HashMap<String, usize> = HashMap::new();
+    let mut positions: HashMap<KeyIdentity, usize> = HashMap::new();
     let mut unique: Vec<(NodeId, NodeId)> = Vec::new();
     let mut duplicate = None;
     for (key, value) in pairs {
-        match positions.entry(key_identity(graph, key)) {
+        match positions.entry(key_identity(graph, key, &mut MAX_KEY_PARTS.clone())) {
             std::collections::hash_map::Entry::Occupied(position) => {
                 unique[*position.get()].1 = value;
                 duplicate.get_or_insert(key);
@@ -303,8 +336,8 @@ impl Paths {
     /// The dotted name of `path` below the path `root`, or why there is none.
     ///
     /// # Errors
-    /// `name-invalid` when a step has no name.
-    pub(crate) fn name_below(&self, root: PathId, path: PathId) -> Result<String> {
+    /// `name-invalid` when a step has no name; the limit on the length of a name, before it is made.
+    pub(crate) fn name_below(&self, root: PathId, path: PathId, limits: &crate::Limits) -> Result<String> {
         let skipped = self.ids(root).len();
         let steps = self.steps(path);
         let below = &steps[skipped..];
@@ -314,6 +347,8 @@ impl Paths {
         if below.is_empty() {
             return Ok("tensor".to_owned());
         }
+        let bytes: usize = below.iter().map(|step| step.name.len() + 1).sum();
+        limits.name_bytes(bytes as u64 - 1)?;
         Ok(below.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join("."))
     }
 }

@@ -2,46 +2,68 @@
 //! place last: whatever happens, the old state or the complete new one is there.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use crate::error::{self, Result};
+use crate::filenames::{folder_of, manifest_path};
 use crate::manifest::Manifest;
 use crate::verify::Verified;
 
-/// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
-const CHECKPOINT_ENDINGS: &[&str] =
-    &["pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "weights", "pdparams", "pdopt", "pk", "dat"];
-const ENDING: &str = "safetensors";
-
-/// The output that belongs to an input, beside it: `x.pt` gives `x.safetensors`, and the names of the Hugging Face
-/// convention become each other, `pytorch_model.bin` to `model.safetensors`.
-pub fn default_output(input: &Path) -> PathBuf {
-    let name = input.file_name().unwrap_or_default().to_string_lossy();
-    if let Some(middle) = name.strip_prefix("pytorch_model").and_then(|rest| rest.strip_suffix(".bin")) {
-        return input.with_file_name(format!("model{middle}.{ENDING}"));
-    }
-    let stem = name
-        .rsplit_once('.')
-        .filter(|(stem, ending)| !stem.is_empty() && CHECKPOINT_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()));
-    input.with_file_name(format!("{}.{ENDING}", stem.map_or(&*name, |(stem, _)| stem)))
+/// The files that one conversion writes, none of them the input or another one of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Targets {
+    pub output: PathBuf,
+    pub manifest: PathBuf,
+    pub extras: Option<PathBuf>,
+    replace: bool,
 }
 
-/// The manifest that belongs to an output: `x.safetensors.manifest.json`.
-pub fn manifest_path(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_os_string();
-    name.push(".manifest.json");
-    output.with_file_name(name)
+/// How every manifest starts; what starts otherwise is somebody's file.
+const MANIFEST_START: &[u8] = b"{\n  \"manifest_version\"";
+
+impl Targets {
+    /// Checks that the files may be written; nothing is.
+    ///
+    /// # Errors
+    /// `usage` when two of them, or one and the input, are the same file; `output-exists` unless `replace`.
+    pub fn new(input: &Path, output: &Path, extras: Option<&Path>, replace: bool) -> Result<Targets> {
+        let targets = Targets { output: output.to_owned(), manifest: manifest_path(output), extras: extras.map(Path::to_owned), replace };
+        let mut named = vec![("the input", input), ("the output", output), ("the manifest", &targets.manifest)];
+        named.extend(extras.map(|extras| ("the extras file", extras)));
+        for (i, (what, path)) in named.iter().enumerate() {
+            if let Some((other, _)) = named[..i].iter().find(|(_, earlier)| same_file(earlier, path)) {
+                return Err(error::same_file(what, other, path));
+            }
+        }
+        if !replace {
+            let exists = |path: &Path| path.symlink_metadata().is_ok();
+            // A manifest without its output is what an interrupted run leaves; it may be replaced, another file not.
+            let taken = [Some(output), extras].into_iter().flatten().find(|path| exists(path));
+            let taken = taken.or(Some(targets.manifest.as_path()).filter(|path| exists(path) && !is_manifest(path)));
+            if let Some(path) = taken {
+                return Err(error::output_exists(path));
+            }
+        }
+        Ok(targets)
+    }
 }
 
-/// The folder that a file is in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+/// Whether two paths are one file, also when it does not exist yet.
+fn same_file(a: &Path, b: &Path) -> bool {
+    let resolved = |path: &Path| {
+        let whole = path.canonicalize().ok();
+        whole.or_else(|| Some(folder_of(path).canonicalize().ok()?.join(path.file_name()?)))
+    };
+    resolved(a).zip(resolved(b)).map_or(a == b, |(a, b)| a == b)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MANIFEST_START.len() as u64).read_to_end(&mut start));
+    read.is_ok() && start == MANIFEST_START
 }
 
 /// A file that is being written and not yet visible; dropping it removes it.
@@ -55,11 +77,8 @@ impl Pending {
     /// Starts a file that will be called `target`.
     ///
     /// # Errors
-    /// `output-exists` unless `replace`; `io` when the folder cannot be written.
-    pub fn create(target: &Path, replace: bool) -> Result<Pending> {
-        if !replace && target.symlink_metadata().is_ok() {
-            return Err(error::output_exists(target));
-        }
+    /// `io` when the folder cannot be written.
+    pub fn create(target: &Path) -> Result<Pending> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".depickle-").suffix(".tmp");
         #[cfg(unix)]
@@ -71,9 +90,9 @@ impl Pending {
     /// A file whose content `write` writes.
     ///
     /// # Errors
-    /// As [`Pending::create`], and when it cannot be written.
-    pub fn with_content(target: &Path, replace: bool, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<Pending> {
-        let pending = Pending::create(target, replace)?;
+    /// `io` when it cannot be written.
+    pub fn with_content(target: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<Pending> {
+        let pending = Pending::create(target)?;
         let mut out = BufWriter::new(pending.file());
         write(&mut out).and_then(|()| out.flush()).map_err(|e| error::io("write", target, &e))?;
         drop(out);
@@ -90,11 +109,6 @@ impl Pending {
         self.temporary.reopen().map_err(|e| error::io("read", &self.target, &e))
     }
 
-    /// The name that the file will have.
-    pub fn target(&self) -> &Path {
-        &self.target
-    }
-
     fn sync(&self) -> Result<()> {
         self.file().sync_all().map_err(|e| error::io("write", &self.target, &e))
     }
@@ -104,38 +118,48 @@ impl Pending {
         let renamed = if replace { self.temporary.persist(&target) } else { self.temporary.persist_noclobber(&target) };
         match renamed {
             Ok(_) => Ok(()),
-            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Err(error::output_exists(&target)),
+            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Err(error::output_exists(&target)),
             Err(e) => Err(error::io("create", &target, &e.error)),
         }
     }
 }
 
-/// Makes a verified output visible, after the files that speak of it: an output is never there without its manifest.
+impl Targets {
+    /// Makes a verified output visible, after the files that speak of it: an output is never there without its manifest.
+    ///
+    /// # Errors
+    /// `io`, or `output-exists` when another program was faster; no file is there then that was not there before.
+    pub fn publish(&self, output: Pending, manifest: &Manifest, extras: Option<Pending>, _proof: &Verified) -> Result<()> {
+        let manifest = Pending::with_content(&self.manifest, |out| manifest.write_json(out))?;
+        let files: Vec<(Pending, bool)> =
+            extras.into_iter().map(|extras| (extras, self.replace)).chain([(manifest, true), (output, self.replace)]).collect();
+        for (pending, _) in &files {
+            pending.sync()?;
+        }
+        let mut new = Vec::new();
+        for (pending, replace) in files {
+            let target = pending.target.clone();
+            let is_new = target.symlink_metadata().is_err();
+            if let Err(error) = pending.rename(replace) {
+                for path in new {
+                    // Best effort: the error that is reported is the one that matters.
+                    let _ = std::fs::remove_file(path);
+                }
+                return Err(error);
+            }
+            new.extend(is_new.then_some(target));
+        }
+        sync_folder(folder_of(&self.output))
+    }
+}
+
+/// Makes the folder of an output when it is missing.
 ///
 /// # Errors
-/// `io`, or `output-exists` when another program was faster; nothing new is visible then.
-pub(crate) fn publish(output: Pending, manifest: &Manifest, extras: Option<Pending>, replace: bool, _proof: &Verified) -> Result<PathBuf> {
-    let target = output.target().to_owned();
-    let manifest_target = manifest_path(&target);
-    // A manifest without its output is what an interrupted run may leave, so it is no reason to stop.
-    let manifest = Pending::with_content(&manifest_target, true, |out| manifest.write_json(out))?;
-    for pending in [Some(&output), Some(&manifest), extras.as_ref()].into_iter().flatten() {
-        pending.sync()?;
-    }
-    if let Some(extras) = extras {
-        extras.rename(replace)?;
-    }
-    let had_manifest = manifest_target.exists();
-    manifest.rename(true)?;
-    if let Err(error) = output.rename(replace) {
-        if !had_manifest {
-            // Best effort: the error that is reported is the one that matters.
-            let _ = std::fs::remove_file(&manifest_target);
-        }
-        return Err(error);
-    }
-    sync_folder(folder_of(&target))?;
-    Ok(manifest_target)
+/// `io` when it cannot be made.
+pub(crate) fn make_folder(output: &Path) -> Result<()> {
+    let folder = folder_of(output);
+    std::fs::create_dir_all(folder).map_err(|e| error::io("make the folder", folder, &e))
 }
 
 /// Makes the renames durable.
@@ -144,26 +168,4 @@ fn sync_folder(folder: &Path) -> Result<()> {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| error::io("sync", folder, &e))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_are_named_as_users_of_the_hub_expect() {
-        for (input, output) in [
-            ("a/pytorch_model.bin", "a/model.safetensors"),
-            ("pytorch_model-00001-of-00002.bin", "model-00001-of-00002.safetensors"),
-            ("pytorch_model.fp16.bin", "model.fp16.safetensors"),
-            ("x.pt", "x.safetensors"),
-            ("x.PTH", "x.safetensors"),
-            ("yolov8n.v1.2.pt", "yolov8n.v1.2.safetensors"),
-            ("tetris", "tetris.safetensors"),
-            ("model.v2", "model.v2.safetensors"),
-            (".pt", ".pt.safetensors"),
-        ] {
-            assert_eq!(default_output(Path::new(input)), Path::new(output), "{input}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Which tensors of a checkpoint are written, and under which names. What is not chosen is listed with the reason.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -8,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Content, Leaf};
 use crate::error::{self, Code, Error, Result};
 use crate::globals::TensorId;
 use crate::limits::Limits;
-use crate::names::{PathId, Step, StepKind, TensorName};
+use crate::names::{PathId, StepKind, TensorName};
 
 /// Where training programs keep the weights inside a checkpoint, best first.
 const WEIGHT_KEYS: &[&str] = &[
@@ -26,6 +27,9 @@ const WEIGHT_KEYS: &[&str] = &[
     "ema",
     "generator",
 ];
+
+/// How many of them may be inside one another.
+const MAX_AUTO_DEPTH: usize = 8;
 
 /// What to take from a checkpoint.
 #[derive(Debug, Clone, Default)]
@@ -124,24 +128,28 @@ impl Selection {
     /// tensor that was not left out; `usage` when the root or a renamed name does not exist.
     pub(crate) fn apply(&self, checkpoint: &Checkpoint, limits: &Limits, purpose: Purpose) -> Result<Selected> {
         let root = self.find_root(checkpoint)?;
+        let mut name_bytes = 0;
         let paths = &checkpoint.paths;
         let globs = Globs { include: matchers(&self.include)?, exclude: matchers(&self.exclude)? };
         let mut chosen = Chosen { renames: &self.rename, used: vec![false; self.rename.len()], names: HashMap::new(), tensors: Vec::new() };
         let mut left_out = Vec::new();
-        let mut outside: Vec<Outside> = Vec::new();
+        let mut outside = OutsideParts::default();
         let depth = paths.ids(root).len();
         for leaf in &checkpoint.leaves {
             let ids = paths.ids(leaf.path);
             if depth > 0 && ids.get(depth - 1) != Some(&root) {
-                count_outside(&mut outside, checkpoint, leaf, &ids, root);
+                outside.count(checkpoint, leaf, &ids, root);
                 continue;
             }
-            let name = match (paths.name_below(root, leaf.path), &leaf.content, leaf.aside) {
+            let name = match (paths.name_below(root, leaf.path, limits), &leaf.content, leaf.aside) {
                 (Ok(name), ..) => name + leaf.part,
                 // Without data or aside from the model, a name is only for the list.
                 (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path),
                 (Err(error), ..) => return Err(error),
             };
+            // Names share storage in the file, not in the output; what no header could hold is not built up here.
+            name_bytes += name.len() as u64;
+            limits.header_bytes(name_bytes)?;
             let mut leave = |reason: &str| left_out.push(left(checkpoint, leaf, name.clone(), reason));
             match (&leaf.content, leaf.aside) {
                 (Content::Absent(absence), _) => leave(&absence.reason),
@@ -161,15 +169,15 @@ impl Selection {
         }
         let mut tensors = chosen.tensors;
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        let root_name = if root == PathId::ROOT { ".".to_owned() } else { paths.name_below(PathId::ROOT, root)? };
+        let root_name = if root == PathId::ROOT { ".".to_owned() } else { paths.name_below(PathId::ROOT, root, limits)? };
         if tensors.is_empty() && purpose == Purpose::Convert {
-            return Err(no_tensors(checkpoint, &left_out, &outside, &root_name));
+            return Err(no_tensors(checkpoint, &left_out, &outside.parts, &root_name));
         }
         let aliases = match self.shared {
             Shared::Copy => BTreeMap::new(),
             Shared::Drop => drop_shared(checkpoint, &mut tensors),
         };
-        Ok(Selected { root_name, tensors, aliases, left_out, outside })
+        Ok(Selected { root_name, tensors, aliases, left_out, outside: outside.parts })
     }
 
     fn find_root(&self, checkpoint: &Checkpoint) -> Result<PathId> {
@@ -184,7 +192,7 @@ impl Selection {
 /// Goes down well-known keys as long as what is beside them are no weights.
 fn auto_root(checkpoint: &Checkpoint) -> PathId {
     let mut root = PathId::ROOT;
-    loop {
+    for _ in 0..MAX_AUTO_DEPTH {
         let depth = checkpoint.paths.ids(root).len();
         let mut best: Option<(usize, PathId)> = None;
         for leaf in &checkpoint.leaves {
@@ -219,12 +227,13 @@ fn auto_root(checkpoint: &Checkpoint) -> PathId {
             None => return root,
         }
     }
+    root
 }
 
 /// The one part of the tree whose dotted name is `wanted`.
 fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
     let paths = &checkpoint.paths;
-    let mut found: Vec<PathId> = Vec::new();
+    let mut found: BTreeSet<PathId> = BTreeSet::new();
     for leaf in &checkpoint.leaves {
         let mut name = String::new();
         for id in paths.ids(leaf.path) {
@@ -233,23 +242,20 @@ fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
                 name.push('.');
             }
             name.push_str(&step.name);
-            if name == wanted && !found.contains(&id) {
-                found.push(id);
+            if name == wanted {
+                found.insert(id);
+            }
+            if name.len() >= wanted.len() {
+                break;
             }
         }
     }
-    // One container may be reached by one path per leaf; they share their ids, so that two ids are two places.
-    match found.as_slice() {
+    match found.into_iter().collect::<Vec<_>>().as_slice() {
         [only] => Ok(*only),
         [] => {
-            let mut known: Vec<String> = Vec::new();
-            for leaf in &checkpoint.leaves {
-                if let Some(first) = paths.ids(leaf.path).first().map(|&id| paths.steps(id)[0].name.clone())
-                    && !known.contains(&first)
-                {
-                    known.push(first);
-                }
-            }
+            let firsts = checkpoint.leaves.iter().filter_map(|leaf| paths.ids(leaf.path).first().copied());
+            let firsts: BTreeSet<PathId> = firsts.collect();
+            let known: Vec<String> = firsts.into_iter().map(|id| paths.steps(id)[0].name.clone()).collect();
             let more = if known.len() > 8 { ", ..." } else { "" };
             let known: Vec<String> = known.iter().take(8).map(|name| crate::text::quoted(name, 60)).collect();
             Err(error::usage(format!("--root finds no tensors under {}", crate::text::quoted(wanted, 200)))
@@ -264,25 +270,37 @@ fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
 }
 
 struct Globs {
-    include: Vec<GlobMatcher>,
-    exclude: Vec<GlobMatcher>,
+    include: Vec<Glob>,
+    exclude: Vec<Glob>,
+}
+
+/// A pattern, which also matches the name that is spelled like it: names may have brackets.
+struct Glob {
+    spelled: String,
+    matcher: GlobMatcher,
+}
+
+impl Glob {
+    fn matches(&self, name: &str) -> bool {
+        self.spelled == name || self.matcher.is_match(name)
+    }
 }
 
 impl Globs {
     fn excludes(&self, name: &str) -> bool {
-        (!self.include.is_empty() && !self.include.iter().any(|glob| glob.is_match(name)))
-            || self.exclude.iter().any(|glob| glob.is_match(name))
+        (!self.include.is_empty() && !self.include.iter().any(|glob| glob.matches(name)))
+            || self.exclude.iter().any(|glob| glob.matches(name))
     }
 }
 
-fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
+fn matchers(globs: &[String]) -> Result<Vec<Glob>> {
     // Names are not paths: `*` matches everything, dots and slashes included.
     let compile = |glob: &String| GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
     globs
         .iter()
         .map(|glob| {
             compile(glob)
-                .map(|glob| glob.compile_matcher())
+                .map(|compiled| Glob { spelled: glob.clone(), matcher: compiled.compile_matcher() })
                 .map_err(|e| error::usage(format!("{} is no valid glob: {}", crate::text::quoted(glob, 100), e.kind())))
         })
         .collect()
@@ -292,7 +310,7 @@ fn matchers(globs: &[String]) -> Result<Vec<GlobMatcher>> {
 struct Chosen<'a> {
     renames: &'a [(String, String)],
     used: Vec<bool>,
-    names: HashMap<TensorName, String>,
+    names: HashMap<TensorName, (String, TensorId)>,
     tensors: Vec<Named>,
 }
 
@@ -308,9 +326,12 @@ impl Chosen<'_> {
             None => name,
         };
         let name = TensorName::new(name, &show(), limits)?;
-        if let Some(first) = self.names.insert(name.clone(), show()) {
-            return Err(error::collision(name.as_str(), &first, &show()));
-        }
+        match self.names.entry(name.clone()) {
+            Entry::Vacant(free) => free.insert((show(), tensor)),
+            // Objects that are dicts and have their items as attributes too hold one tensor in both places.
+            Entry::Occupied(taken) if taken.get().1 == tensor => return Ok(()),
+            Entry::Occupied(taken) => return Err(error::collision(name.as_str(), &taken.get().0, &show())),
+        };
         self.tensors.push(Named { name, tensor, path: leaf.path });
         Ok(())
     }
@@ -327,11 +348,11 @@ fn drop_shared(checkpoint: &Checkpoint, tensors: &mut Vec<Named>) -> BTreeMap<Te
             return true;
         }
         match kept.entry(tensor.identity()) {
-            std::collections::hash_map::Entry::Vacant(first) => {
+            Entry::Vacant(first) => {
                 first.insert(named.name.clone());
                 true
             }
-            std::collections::hash_map::Entry::Occupied(first) => {
+            Entry::Occupied(first) => {
                 aliases.insert(named.name.clone(), first.get().clone());
                 false
             }
@@ -353,22 +374,26 @@ fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: String, reason: &str) -> Lef
     LeftOut { name, path: leaf.path, dtype, shape, reason: reason.to_owned() }
 }
 
-/// Counts a leaf with the part of the checkpoint that it belongs to: the first step that leads away from the root.
-fn count_outside(outside: &mut Vec<Outside>, checkpoint: &Checkpoint, leaf: &Leaf, ids: &[PathId], root: PathId) {
-    let root_ids = checkpoint.paths.ids(root);
-    let common = ids.iter().zip(&root_ids).take_while(|(a, b)| a == b).count();
-    let steps: Vec<&Step> = checkpoint.paths.steps(leaf.path);
-    let name = steps.iter().take(common + 1).map(|step| step.name.as_str()).collect::<Vec<_>>().join(".");
-    let bytes = match &leaf.content {
-        Content::Tensor(id) => checkpoint.tensor(*id).output_bytes(),
-        _ => 0,
-    };
-    match outside.iter_mut().find(|part| part.name == name) {
-        Some(part) => {
-            part.tensors += 1;
-            part.bytes += bytes;
+/// The parts of the checkpoint outside the root, by the first step that leads away from it.
+#[derive(Default)]
+struct OutsideParts {
+    parts: Vec<Outside>,
+    positions: HashMap<PathId, usize>,
+}
+
+impl OutsideParts {
+    fn count(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, ids: &[PathId], root: PathId) {
+        let common = ids.iter().zip(checkpoint.paths.ids(root)).take_while(|(a, b)| **a == *b).count();
+        let part = ids.get(common).copied().unwrap_or(leaf.path);
+        let position = *self.positions.entry(part).or_insert_with(|| {
+            let steps: Vec<&str> = checkpoint.paths.steps(part).into_iter().map(|step| step.name.as_str()).collect();
+            self.parts.push(Outside { name: steps.join("."), tensors: 0, bytes: 0 });
+            self.parts.len() - 1
+        });
+        self.parts[position].tensors += 1;
+        if let Content::Tensor(id) = &leaf.content {
+            self.parts[position].bytes += checkpoint.tensor(*id).output_bytes();
         }
-        None => outside.push(Outside { name, tensors: 1, bytes }),
     }
 }
 

@@ -32,6 +32,16 @@ pub enum Content {
     Meta,
 }
 
+impl Storage {
+    /// The archive member that must be inflated to read the storage.
+    pub(crate) fn member(&self) -> Option<&str> {
+        match &self.content {
+            Content::Deflated { member, .. } => Some(member),
+            _ => None,
+        }
+    }
+}
+
 /// An index into the storages of one checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorageId(pub(crate) u32);

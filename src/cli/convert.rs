@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use clap::Args as ClapArgs;
 use depickle::convert::prepare;
+use depickle::filenames::{default_output, manifest_path};
 use depickle::ledger::FindingRecord;
-use depickle::output::{default_output, manifest_path};
 use depickle::report::{json, text};
 use depickle::{ConvertOptions, Error};
 
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args) -> u8 {
     worst
 }
 
-/// The folder for the outputs, made when it is missing; `None` when there is none or `-o` names a file.
+/// The folder for the outputs; `None` when there is none or `-o` names a file.
 fn folder(args: &Args) -> Result<Option<PathBuf>, String> {
     let Some(output) = &args.output else { return Ok(None) };
     let ends_as_folder = output.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
@@ -98,9 +98,6 @@ fn folder(args: &Args) -> Result<Option<PathBuf>, String> {
                 output.display()
             )),
         };
-    }
-    if !args.dry_run {
-        std::fs::create_dir_all(output).map_err(|e| format!("cannot make the folder {}: {e}", output.display()))?;
     }
     Ok(Some(output.clone()))
 }

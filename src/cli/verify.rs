@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use depickle::output::manifest_path;
+use depickle::filenames::manifest_path;
 use depickle::report::json;
 use depickle::text::{bytes, count, printable};
 use depickle::verify::check_manifest;

@@ -45,7 +45,12 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     let rest = stream.slice(graph.end() as usize..);
     if !rest.is_empty() {
         let place = start.advanced(graph.end());
-        if pickle::run(&rest, &place, &options.limits).is_ok() {
+        // One that breaks counts too, when it had something to make: cutting a byte off must not hide it.
+        let more = match pickle::run(&rest, &place, &options.limits) {
+            Ok(_) => true,
+            Err(broken) => broken.graph.is_some_and(|graph| graph.ids().any(|id| graph.object(id).is_some())),
+        };
+        if more {
             return Err(Error::new(Code::PickleMultiple, format!("a second pickle follows the first, {} bytes in all", rest.len()))
                 .at(&place)
                 .help("Python's pickle.load reads only the first one; split the file so that nothing is lost")

@@ -21,8 +21,8 @@ use crate::source::Region;
 use crate::storage::Storage;
 
 pub(crate) use persistent_id::StorageRef;
-pub(crate) use storage_class::StorageClass;
-pub(crate) use zip_directory::{check_crc, inflate};
+pub(crate) use storage_class::{StorageClass, storage_class};
+pub(crate) use zip_directory::{check_crc, check_stored, inflate};
 
 /// The outer format of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

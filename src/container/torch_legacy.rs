@@ -11,8 +11,8 @@ use crate::container::bare_pickle::protocol;
 use crate::container::{Document, Kind, Outcome, StorageRef};
 use crate::error::{self, Result};
 use crate::finding::Finding;
-use crate::limits::ReadOptions;
-use crate::pickle::{self, Broken, Graph, Node, NodeId};
+use crate::limits::{Limits, ReadOptions};
+use crate::pickle::{self, Broken, Decoder, Graph, Node, NodeId, Op};
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::{Content, Storage};
@@ -23,9 +23,18 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 const MAGIC_TEXT: &[u8] = b"119547037146038801333356";
 const PROTOCOL_VERSION: i64 = 1001;
 
+/// Whether the first pickle is the magic number and nothing else.
 pub(super) fn sniff(head: &[u8]) -> bool {
-    let head = &head[..head.len().min(64)];
-    head.windows(MAGIC.len()).any(|w| w == MAGIC) || head.strip_prefix(b"L").is_some_and(|h| h.starts_with(MAGIC_TEXT))
+    let limits = Limits::default();
+    let mut decoder = Decoder::new(head, &Place::start_of(""), &limits);
+    loop {
+        match decoder.next_op() {
+            Ok((_, Op::Proto(_) | Op::Frame)) => {}
+            Ok((_, Op::Long(bytes))) => return bytes == MAGIC,
+            Ok((_, Op::LongText(digits))) => return digits == MAGIC_TEXT,
+            _ => return false,
+        }
+    }
 }
 
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {

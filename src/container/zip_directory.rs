@@ -98,6 +98,17 @@ pub(crate) fn check_crc(member: &str, recorded: u32, actual: u32, options: &Read
     Ok(Some(Finding::note("zip-crc", Place::start_of(member), message)))
 }
 
+/// Checks the checksums of the stored members of a small archive, where no pass over the whole file does.
+///
+/// # Errors
+/// `zip-crc`, and when the archive cannot be read.
+pub(crate) fn check_stored(members: &[Member], options: &ReadOptions) -> Result<()> {
+    for member in members.iter().filter(|member| !member.deflated) {
+        check_crc(&member.name, member.crc, crc32fast::hash(&member.stored.bytes()?), options)?;
+    }
+    Ok(())
+}
+
 /// What the end records say.
 struct End {
     entries: u64,

@@ -47,9 +47,15 @@ pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
         rows.chain(dangerous()).map(|(module, name, meaning)| ((module, name), meaning)).collect()
     });
     let module = canonical_module(module);
+    let unknown = || REBUILD_MODULES.contains(&module).then_some(Meaning::Unsupported("what an unknown function of torch or numpy makes"));
     let harmless = || HARMLESS_PACKAGES.iter().any(|package| module.starts_with(package)).then_some(Meaning::Harmless);
-    table.get(&(module, name)).or_else(|| table.get(&(module, "*"))).copied().or_else(harmless)
+    table.get(&(module, name)).or_else(|| table.get(&(module, "*"))).copied().or_else(unknown).or_else(harmless)
 }
+
+/// Modules whose functions make tensors and arrays. One that has no row comes from a version that is newer than this
+/// program, or from a damaged name; either way a tensor must not be lost as the arguments of an unknown call.
+const REBUILD_MODULES: &[&str] =
+    &["torch._utils", "torch._tensor", "torch.storage", "numpy.core.multiarray", "numpy.core.numeric", "numpy.ma.core"];
 
 /// Packages whose classes are plain containers of state.
 const HARMLESS_PACKAGES: &[&str] = &["torch.nn.modules.", "torch.nn.parallel.", "torch.nn.utils.", "torch.nn.backends.", "torch.optim."];

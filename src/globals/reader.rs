@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use crate::container::{self, Document, StorageClass, StorageRef};
 use crate::error::{self, Code, Error, Result};
+use crate::finding::Finding;
 use crate::globals::{Meaning, meaning};
 use crate::limits::ReadOptions;
-use crate::pickle::{Blob, Graph, Node, NodeId, Object};
+use crate::pickle::{Blob, Graph, Node, NodeId, Object, Origin};
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::{self, Content, Storage, StorageId};
@@ -103,6 +104,26 @@ pub struct Reader<'a> {
     node_storages: HashMap<NodeId, StorageId>,
     /// Tensors that were given attributes of their own.
     attributes: HashMap<NodeId, Vec<NodeId>>,
+    /// The storages of torch files nested in the bytes of a node.
+    nested: HashMap<NodeId, StorageView>,
+    /// The pickles of those files.
+    nested_pickles: Vec<Graph>,
+    nested_findings: Vec<Finding>,
+}
+
+/// What a [`Reader`] found besides values.
+#[derive(Debug)]
+pub struct Found {
+    /// Every storage that was referred to.
+    pub storages: Vec<Storage>,
+    /// Every tensor that was made, in order of discovery.
+    pub tensors: Vec<Tensor>,
+    /// For tensors with attributes of their own, the states that give them.
+    pub attributes: HashMap<NodeId, Vec<NodeId>>,
+    /// The pickles of torch files that are nested in this one.
+    pub nested_pickles: Vec<Graph>,
+    /// What the containers of those gave reason to say.
+    pub nested_findings: Vec<Finding>,
 }
 
 impl<'a> Reader<'a> {
@@ -119,6 +140,9 @@ impl<'a> Reader<'a> {
             values: HashMap::new(),
             node_storages: HashMap::new(),
             attributes: HashMap::new(),
+            nested: HashMap::new(),
+            nested_pickles: Vec::new(),
+            nested_findings: Vec::new(),
         }
     }
 
@@ -127,9 +151,15 @@ impl<'a> Reader<'a> {
         &self.document.graph
     }
 
-    /// Every storage that was referred to, and every tensor that was made, in order of discovery.
-    pub fn into_parts(self) -> (Vec<Storage>, Vec<Tensor>, HashMap<NodeId, Vec<NodeId>>) {
-        (self.storages, self.tensors, self.attributes)
+    /// Ends the reading.
+    pub fn finish(self) -> Found {
+        Found {
+            storages: self.storages,
+            tensors: self.tensors,
+            attributes: self.attributes,
+            nested_pickles: self.nested_pickles,
+            nested_findings: self.nested_findings,
+        }
     }
 
     /// What a node is. Evaluated once; later calls give the same tensor.
@@ -172,7 +202,15 @@ impl<'a> Reader<'a> {
             let message = format!("what {} makes is then given {what}, and only running it would tell the result", global.path());
             return Err(error::opaque(&self.place(id), message));
         }
-        match (meaning, self.graph().tuple(object.args)) {
+        if matches!(meaning, Some(Meaning::Rebuild(_))) && object.origin != Origin::Reduce {
+            return Err(error::opaque(&self.place(id), format!("{} is a function, and the file uses it as a class", global.path())));
+        }
+        let args = self.graph().tuple(object.args);
+        if matches!(meaning, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_))) && !self.settled(id, args.unwrap_or_default()) {
+            let message = format!("an argument of {} is changed after the call", global.path());
+            return Err(error::opaque(&self.place(id), message));
+        }
+        match (meaning, args) {
             (Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)), Some(args)) => rebuild(self, &call(args)),
             (Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)), None) => {
                 Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))
@@ -180,6 +218,14 @@ impl<'a> Reader<'a> {
             (Some(Meaning::Unsupported(what)), _) => Ok(Value::Unsupported(self.unsupported(id, what))),
             _ => Ok(Value::Inert),
         }
+    }
+
+    /// Whether the arguments of a call are what they were when it was made. A list or dict may be filled later; Python's
+    /// call saw it as it was then.
+    fn settled(&self, id: NodeId, args: &[NodeId]) -> bool {
+        let graph = self.graph();
+        let unchanged = |arg: &NodeId| !graph.changed_since(*arg, id);
+        args.iter().all(|arg| unchanged(arg) && graph.sequence(*arg).is_none_or(|items| items.iter().all(unchanged)))
     }
 
     /// What the stream does to a tensor after making it, beyond what its library writes: a second state, or items that
@@ -237,6 +283,9 @@ impl<'a> Reader<'a> {
     /// Integers of a tuple, a list or a `torch.Size`.
     pub(crate) fn dims(&self, call: &Call, id: NodeId) -> Result<Vec<i64>> {
         let graph = self.graph();
+        if matches!(graph.node(id), Node::List(_)) {
+            return Err(self.bad_call(call, "has a shape or strides in a list, which no library writes"));
+        }
         let items = match graph.object(id) {
             Some(size) if graph.global(size.callable).is_some_and(|g| g.path() == "torch.Size") => {
                 graph.tuple(size.args).and_then(|args| args.first()).and_then(|&arg| graph.sequence(arg))
@@ -251,8 +300,16 @@ impl<'a> Reader<'a> {
         self.graph().int(id).ok_or_else(|| self.bad_call(call, &format!("has no integer as {what}")))
     }
 
+    /// Notes that the object at `state` belongs to the tensor at `id`, so that tensors in it are not lost.
     pub(crate) fn set_attributes(&mut self, id: NodeId, state: NodeId) {
         self.attributes.entry(id).or_default().push(state);
+    }
+
+    /// Gives the tensor at `id` the attributes of the one at `data`, which it is made of.
+    pub(crate) fn inherit_attributes(&mut self, id: NodeId, data: NodeId) {
+        if let Some(inherited) = self.attributes.get(&data).cloned() {
+            self.attributes.entry(id).or_default().extend(inherited);
+        }
     }
 
     /// Makes a tensor of a declared view of a storage.
@@ -290,8 +347,8 @@ impl<'a> Reader<'a> {
         }
         let view = View::new(declared, dtype.item_bytes(), storage.len, &place)?.based_at(storage.base);
         let swap = stored.big_endian && dtype.item_bytes() > dtype.parts();
-        if transform.neg && !dtype.negates_by_sign_bit() {
-            return Err(error::tensor_unsupported(&place, format!("a lazily negated {} tensor", dtype.name())));
+        if transform.conj && dtype.parts() == 1 {
+            return Err(self.bad_call(call, &format!("conjugates a {} tensor", dtype.name())));
         }
         let transform = Transform { swap, ..transform };
         Ok(Ok(Tensor { dtype, storage: storage.id, view, transform, place, lowered_from: None }))
@@ -391,8 +448,12 @@ impl<'a> Reader<'a> {
         Err(error::missing_entry(&format!("data/{}", reference.key), "holds the data of a tensor").at(&place))
     }
 
-    /// The storage of a whole torch file in the bytes of `node`, as `torch.storage._load_from_bytes` reads it.
+    /// The storage of a whole torch file in the bytes of `node`, as `torch.storage._load_from_bytes` reads it. Each file
+    /// is read once, however often it is loaded.
     pub(crate) fn nested_storage(&mut self, call: &Call, node: NodeId) -> Result<Value> {
+        if let Some(view) = self.nested.get(&node) {
+            return Ok(Value::Storage(*view));
+        }
         let place = self.place(node);
         self.options.limits.nesting(self.nesting + 1).map_err(|e| e.at(&place))?;
         let Value::Bytes(content, _) = self.value(node)? else {
@@ -411,14 +472,24 @@ impl<'a> Reader<'a> {
             }
             Content::Deflated { .. } | Content::Meta => unreachable!("values of nodes are never archive members"),
         };
-        let document = container::open(&region, &place.nested(), self.options)?;
+        let mut document = container::open(&region, &place.nested(), self.options).map_err(Error::from)?;
+        self.nested_findings.append(&mut document.findings);
+        container::check_stored(&document.members, self.options)?;
         let mut inner = Reader::new(&document, self.options);
         inner.nesting = self.nesting + 1;
-        let Value::Storage(view) = inner.value(document.graph.root())? else {
+        let root = inner.value(document.graph.root());
+        let mut found = inner.finish();
+        self.nested_findings.append(&mut found.nested_findings);
+        self.nested_pickles.append(&mut found.nested_pickles);
+        self.nested_pickles.append(&mut document.side_pickles);
+        self.nested_pickles.push(document.graph);
+        let Value::Storage(view) = root? else {
             return Err(Error::new(Code::TensorUnsupported, "a nested torch file holds something else than one storage").at(&place));
         };
-        let storage = inner.storages.swap_remove(view.id.index());
+        let storage = found.storages.swap_remove(view.id.index());
         let id = self.push_storage(storage);
-        Ok(Value::Storage(StorageView { id, ..view }))
+        let view = StorageView { id, ..view };
+        self.nested.insert(node, view);
+        Ok(Value::Storage(view))
     }
 }

@@ -3,7 +3,7 @@
 
 use ::bytes::Bytes;
 
-use crate::container::StorageClass;
+use crate::container::{StorageClass, storage_class};
 use crate::error::{self, Result};
 use crate::globals::reader::{Absence, Call, Reader, StorageView, TensorId, Value};
 use crate::globals::{Meaning, Row};
@@ -69,18 +69,20 @@ fn rebuild_tensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 
 /// `(storage, storage_offset, size, stride, requires_grad, backward_hooks[, metadata])`
 fn rebuild_tensor_v2(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let &[storage, offset, size, stride, _grad, _hooks, ref metadata @ ..] = call.args.as_slice() else {
+    let &[storage, offset, size, stride, _grad, hooks, ref metadata @ ..] = call.args.as_slice() else {
         return Err(wrong_arity(reader, call));
     };
+    reader.set_attributes(call.id, hooks);
     let transform = lazy_bits(reader, call, metadata)?;
     strided(reader, call, [storage, offset, size, stride], None, transform)
 }
 
 /// `(untyped_storage, storage_offset, size, stride, requires_grad, backward_hooks, dtype[, metadata])`
 fn rebuild_tensor_v3(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let &[storage, offset, size, stride, _grad, _hooks, dtype, ref metadata @ ..] = call.args.as_slice() else {
+    let &[storage, offset, size, stride, _grad, hooks, dtype, ref metadata @ ..] = call.args.as_slice() else {
         return Err(wrong_arity(reader, call));
     };
+    reader.set_attributes(call.id, hooks);
     let transform = lazy_bits(reader, call, metadata)?;
     match torch_dtype(reader, dtype) {
         Some(dtype) => strided(reader, call, [storage, offset, size, stride], Some(dtype), transform),
@@ -94,22 +96,28 @@ fn rebuild_tensor_v3(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 
 /// `(data, requires_grad, backward_hooks)`
 fn rebuild_parameter(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let &[data, _, _] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    let &[data, _, hooks] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    reader.set_attributes(call.id, hooks);
     tensor_like(reader, call, data)
 }
 
 /// `(data, requires_grad, backward_hooks, state)`
 fn rebuild_parameter_with_state(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let &[data, _, _, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
-    reader.set_attributes(call.id, state);
-    tensor_like(reader, call, data)
+    let &[data, _, hooks, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    reader.set_attributes(call.id, hooks);
+    match with_state(reader, call, state) {
+        Some(unsupported) => Ok(unsupported),
+        None => tensor_like(reader, call, data),
+    }
 }
 
 /// `(func, type, args, state)`: the result of `func(*args)` as another class.
 fn rebuild_from_type(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let &[function, _class, args, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
-    reader.set_attributes(call.id, state);
-    reader.apply(call, function, args)
+    match with_state(reader, call, state) {
+        Some(unsupported) => Ok(unsupported),
+        None => reader.apply(call, function, args),
+    }
 }
 
 /// `(data_or_array, dtype, device, requires_grad)`
@@ -148,14 +156,14 @@ fn load_from_bytes(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     reader.nested_storage(call, bytes)
 }
 
-/// Before 0.4: `Parameter(data)` or `Variable(data)`, or without arguments and then the state `(data, creator, hooks,
-/// requires_grad, volatile)`.
+/// Before 0.4: `Parameter(data)` or `Variable(data)` and then perhaps the state `(requires_grad, volatile, hooks)`; or
+/// without arguments and then the state `(data, creator, hooks, requires_grad, volatile)`.
 fn old_parameter(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let state = call.states.first().and_then(|&state| reader.graph().tuple(state));
+    let state = call.states.first().map(|&state| reader.graph().tuple(state).unwrap_or_default());
     let data = match (call.args.as_slice(), state) {
-        ([data, ..], _) => *data,
+        ([data, ..], None | Some([_, _, _])) => *data,
         ([], Some(&[data, _, _, _, _])) => data,
-        _ => return Err(reader.bad_call(call, "has neither data nor a state that gives it")),
+        _ => return Err(reader.bad_call(call, "is made in another way than by torch before 0.4")),
     };
     tensor_like(reader, call, data)
 }
@@ -163,9 +171,14 @@ fn old_parameter(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 /// Before 0.4: `torch.FloatTensor()` and then the state `(storage, storage_offset, size, stride)`.
 fn old_tensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let state = call.states.first().and_then(|&state| reader.graph().tuple(state));
-    match (call.args.as_slice(), state) {
-        ([], Some(&[storage, offset, size, stride])) => strided(reader, call, [storage, offset, size, stride], None, Transform::default()),
-        _ => Err(reader.bad_call(call, "is made in another way than by torch before 0.4")),
+    let ([], Some(&[storage, offset, size, stride])) = (call.args.as_slice(), state) else {
+        return Err(reader.bad_call(call, "is made in another way than by torch before 0.4"));
+    };
+    let class = call.name.strip_suffix("Tensor").and_then(|path| path.rsplit_once('.'));
+    let class = class.and_then(|(module, element)| storage_class(module, &format!("{element}Storage")));
+    match (class, reader.value(storage)?) {
+        (Some(class), Value::Storage(view)) if view.class != class => Err(reader.bad_call(call, "has a storage of another type")),
+        _ => strided(reader, call, [storage, offset, size, stride], None, Transform::default()),
     }
 }
 
@@ -261,6 +274,10 @@ fn strided(reader: &mut Reader<'_>, call: &Call, args: [NodeId; 4], dtype: Optio
     let Some(dtype) = dtype.or(storage.class.dtype()) else {
         return Ok(Value::Unsupported(reader.unsupported(call.id, "a plain tensor over a quantized storage")));
     };
+    if transform.neg && !dtype.negates_by_sign_bit() {
+        let what = format!("a lazily negated tensor of {}", dtype.name());
+        return Ok(Value::Unsupported(reader.unsupported(call.id, &what)));
+    }
     let (shape, strides) = (reader.dims(call, size)?, reader.dims(call, stride)?);
     let offset = reader.int(call, offset, "storage offset")?;
     reader.tensor(call, &storage, dtype, &Declared { shape: &shape, strides: &strides, offset }, transform)
@@ -268,10 +285,32 @@ fn strided(reader: &mut Reader<'_>, call: &Call, args: [NodeId; 4], dtype: Optio
 
 /// The value of an argument that must be a tensor of some kind.
 fn tensor_like(reader: &mut Reader<'_>, call: &Call, data: NodeId) -> Result<Value> {
-    match reader.value(data)? {
+    let value = reader.value(data)?;
+    reader.inherit_attributes(call.id, data);
+    match value {
         value @ (Value::Tensor(_) | Value::Parts(_) | Value::Absent(_) | Value::Unsupported(_)) => Ok(value),
         _ => Err(error::opaque(&reader.place(call.id), format!("{} takes its data from something that is no tensor", call.name))),
     }
+}
+
+/// Attributes whose assignment gives a tensor other data.
+const DATA_ATTRIBUTES: &[&str] = &["data", "real", "imag"];
+
+/// Notes the state of a tensor's attributes: a dict, or the pair of a dict and the slots. A state of another form, or one
+/// that assigns data, makes a tensor that only the code of its class knows.
+fn with_state(reader: &mut Reader<'_>, call: &Call, state: NodeId) -> Option<Value> {
+    let graph = reader.graph();
+    let parts = match graph.tuple(state) {
+        Some([dict, slots]) => vec![*dict, *slots],
+        _ => vec![state],
+    };
+    let harmless = |part: &NodeId| match graph.node(*part) {
+        Node::None => true,
+        Node::Dict(pairs) => pairs.iter().all(|(key, _)| graph.str(*key).is_some_and(|key| !DATA_ATTRIBUTES.contains(&key))),
+        _ => false,
+    };
+    reader.set_attributes(call.id, state);
+    (!parts.iter().all(harmless)).then(|| Value::Unsupported(reader.unsupported(call.id, "a tensor whose class has a state of its own")))
 }
 
 /// The lazy conjugation and negation bits: `{'conj': True, 'neg': True}`.

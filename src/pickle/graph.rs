@@ -1,6 +1,7 @@
 //! What a pickle says, as an arena of inert nodes. Objects keep their identity; cycles are allowed; nothing is cloned.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use ::bytes::Bytes;
 
@@ -163,6 +164,8 @@ pub struct Graph {
     pub(super) nodes: Vec<Node>,
     /// For each node the offset of the opcode that made it.
     pub(super) offsets: Vec<u64>,
+    /// For containers and objects that were changed after they were made, the offset of the last change.
+    pub(super) changes: HashMap<NodeId, u64>,
     pub(super) globals: Vec<GlobalUse>,
     pub(super) stream: Bytes,
     pub(super) unescaped: Vec<u8>,
@@ -206,6 +209,12 @@ impl Graph {
     /// The offset in the stream of the opcode that made this node.
     pub fn offset(&self, id: NodeId) -> u64 {
         self.offsets[id.index()]
+    }
+
+    /// Whether a container or object was changed by an opcode after the one that made `later`: a call that got it as an
+    /// argument did not see that change.
+    pub fn changed_since(&self, id: NodeId, later: NodeId) -> bool {
+        self.changes.get(&id).is_some_and(|&change| change > self.offset(later))
     }
 
     /// The first byte of the stream.

@@ -23,6 +23,7 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
         graph: Graph {
             nodes: Vec::new(),
             offsets: Vec::new(),
+            changes: HashMap::new(),
             globals: Vec::new(),
             stream: stream.clone(),
             unescaped: Vec::new(),
@@ -93,7 +94,11 @@ impl Budget<'_> {
 }
 
 const NODE_BYTES: usize = size_of::<Node>() + size_of::<u64>();
+/// A slot of a hash map at its usual load.
 const MEMO_BYTES: usize = 16;
+const CHANGE_BYTES: usize = 32;
+/// An allocation of its own, and the room that a growing vector keeps free.
+const VEC_BYTES: usize = 32;
 
 impl Machine<'_> {
     fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits) -> Result<()> {
@@ -159,7 +164,7 @@ impl Machine<'_> {
             }
             Op::Dict => {
                 let items = self.above_mark("DICT")?;
-                self.budget.debit(items.len() * size_of::<NodeId>())?;
+                self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
                 let pairs = pairs(&items, "DICT")?;
                 self.push(Node::Dict(pairs))
             }
@@ -225,8 +230,8 @@ impl Machine<'_> {
             Op::Build => {
                 let state = self.pop("BUILD")?;
                 let target = self.top("BUILD")?;
-                self.budget.debit(size_of::<NodeId>())?;
-                match self.node_mut(target) {
+                self.budget.debit(VEC_BYTES + size_of::<NodeId>())?;
+                match self.node_mut(target)? {
                     Node::Object(object) => object.states.push(state),
                     other => return Err(wrong_target("BUILD", other)),
                 }
@@ -289,7 +294,7 @@ impl Machine<'_> {
     }
 
     fn push_items(&mut self, make: fn(Vec<NodeId>) -> Node, items: Vec<NodeId>) -> Result<()> {
-        self.budget.debit(items.len() * size_of::<NodeId>())?;
+        self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
         self.push(make(items))
     }
 
@@ -351,8 +356,12 @@ impl Machine<'_> {
 
     // ---- containers ----
 
-    fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        &mut self.graph.nodes[id.index()]
+    /// A node that is about to be changed.
+    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node> {
+        if self.graph.changes.insert(id, self.offset).is_none() {
+            self.budget.debit(CHANGE_BYTES)?;
+        }
+        Ok(&mut self.graph.nodes[id.index()])
     }
 
     fn extend(&mut self, opcode: &str, items: Vec<NodeId>) -> Result<()> {
@@ -360,8 +369,8 @@ impl Machine<'_> {
         if items.is_empty() {
             return Ok(());
         }
-        self.budget.debit(items.len() * size_of::<NodeId>())?;
-        match (opcode, self.node_mut(target)) {
+        self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
+        match (opcode, self.node_mut(target)?) {
             ("APPEND" | "APPENDS", Node::List(list)) => list.extend(items),
             ("ADDITEMS", Node::Set(set)) => set.extend(items),
             (_, Node::Object(object)) => object.appended.extend(items),
@@ -372,12 +381,12 @@ impl Machine<'_> {
 
     fn set_items(&mut self, opcode: &str, items: &[NodeId]) -> Result<()> {
         let target = self.top(opcode)?;
-        self.budget.debit(size_of_val(items))?;
+        self.budget.debit(VEC_BYTES + 2 * size_of_val(items))?;
         let new = pairs(items, opcode)?;
         if new.is_empty() {
             return Ok(());
         }
-        match self.node_mut(target) {
+        match self.node_mut(target)? {
             Node::Dict(dict) => dict.extend(new),
             Node::Object(object) => object.items.extend(new),
             other => return Err(wrong_target(opcode, other)),
@@ -388,6 +397,7 @@ impl Machine<'_> {
     // ---- names and calls ----
 
     fn push_global(&mut self, module: &str, name: &str) -> Result<()> {
+        self.budget.limits.name_bytes((module.len() + name.len()) as u64)?;
         let key = (module.to_owned(), name.to_owned());
         let id = match self.global_ids.get(&key) {
             Some(&id) => id,
@@ -428,13 +438,13 @@ impl Machine<'_> {
         if !matches!(self.graph.node(callable), Node::Global(_) | Node::Object(_) | Node::Persistent(_)) {
             return Err(malformed(format!("{opcode} calls {}", kind(self.graph.node(callable)))));
         }
-        self.budget.debit(size_of::<Object>())?;
+        self.budget.debit(VEC_BYTES + size_of::<Object>())?;
         let object = Object { origin, callable, args, kwargs, states: Vec::new(), items: Vec::new(), appended: Vec::new() };
         self.push(Node::Object(Box::new(object)))
     }
 
     fn push_instance(&mut self, opcode: &str, class: NodeId, args: Vec<NodeId>) -> Result<()> {
-        self.budget.debit(args.len() * size_of::<NodeId>())?;
+        self.budget.debit(VEC_BYTES + args.len() * size_of::<NodeId>())?;
         let args = self.make(Node::Tuple(args))?;
         self.push_call(opcode, Origin::Instance, class, args, None)
     }

@@ -2,20 +2,22 @@
 //! opcode that makes it, whether or not anything uses the result. A dangerous function that is only handed on, to
 //! `functools.partial` for example, could be called by whoever gets it; that is as dangerous.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::finding::{Finding, Severity};
 use crate::globals::{Meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 
-/// After this many findings only their number goes on.
+/// After this many findings, and this many about one global, only their number goes on.
 const MAX_FINDINGS: usize = 10_000;
+const MAX_OF_A_GLOBAL: usize = 100;
 
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut more = 0u64;
     let called: HashSet<NodeId> = graph.ids().filter_map(|id| graph.object(id)).map(|object| object.callable).collect();
     let mut handed_on = HashSet::new();
+    let mut of_globals = HashMap::new();
     for id in graph.ids() {
         let finding = match graph.node(id) {
             Node::Object(object) => judge_call(graph, id, object),
@@ -23,8 +25,11 @@ pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
             _ => None,
         };
         let Some(finding) = finding else { continue };
-        // A dangerous call is never lost in a flood of others.
-        if findings.len() < MAX_FINDINGS || finding.severity == Severity::Dangerous {
+        let of_this = of_globals.entry(finding.global.clone()).or_insert(0usize);
+        *of_this += 1;
+        // The first dangerous call of a global is never lost in a flood of others.
+        let room = findings.len() < MAX_FINDINGS && *of_this <= MAX_OF_A_GLOBAL;
+        if room || (finding.severity == Severity::Dangerous && *of_this == 1) {
             findings.push(finding);
         } else {
             more += 1;

@@ -108,7 +108,9 @@ fn axes(rows: u64, row_stride: u64, inner: &[(u64, u64)], inner_bytes: u64) -> V
     }
     let (mut moving, mut expanded): (Vec<Axis>, Vec<Axis>) = axes.into_iter().partition(|axis| axis.source_stride > 0);
     moving.sort_by_key(|axis| std::cmp::Reverse(axis.source_stride));
-    let run = moving.pop().or_else(|| expanded.pop());
+    // A run that does not fit the window is read in pieces; then each piece is put in all its places before the next.
+    let fits = moving.last().is_some_and(|run| (run.size - 1).saturating_mul(run.source_stride) < WINDOW_BYTES as u64 / 2);
+    let run = if fits || expanded.is_empty() { moving.pop() } else { expanded.pop() };
     moving.into_iter().chain(expanded).chain(run).collect()
 }
 
@@ -146,9 +148,10 @@ impl Window {
         };
         let piece = run.size.min(steps_per_window);
         let piece_bytes = ((piece - 1) * run.source_stride) as usize + item;
-        // Read ahead where the next run is near enough that reading the gap is cheaper than another call.
-        let next_step = axes.iter().map(|axis| axis.source_stride).filter(|&stride| stride > 0).min().unwrap_or(0);
-        let wanted = if next_step <= 8 * piece_bytes as u64 { WINDOW_BYTES } else { piece_bytes };
+        // Read ahead where what comes next is near enough that reading the gap is cheaper than another call.
+        let next_run = axes.iter().map(|axis| axis.source_stride).filter(|&stride| stride > 0).min();
+        let next_step = if piece < run.size { Some(piece * run.source_stride) } else { next_run };
+        let wanted = if next_step.is_some_and(|step| step <= 8 * piece_bytes as u64) { WINDOW_BYTES } else { piece_bytes };
 
         let mut index = vec![0u64; axes.len()];
         loop {

@@ -53,6 +53,8 @@ impl View {
         // In u128: a product of two u64 fits, and every partial product is cut back to u64 at once.
         let item = u128::from(item_bytes);
         if shape.contains(&0) {
+            // The readers of the output multiply the sizes in this order, and stop at an overflow before the zero.
+            shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size)).ok_or_else(too_big)?;
             let strides = vec![0; shape.len()];
             return Ok(View { shape, strides, offset: 0, item_bytes });
         }

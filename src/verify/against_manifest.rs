@@ -1,11 +1,13 @@
 //! An output against the manifest that was written with it: sizes, the header, and the digest of every tensor.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
 use crate::digest::Hasher;
 use crate::error::{self, Code, Error, Result};
+use crate::filenames::manifest_path;
 use crate::ledger::{Ledger, MANIFEST_VERSION, OutputRecord};
 use crate::progress::Progress;
 use crate::source::Source;
@@ -43,11 +45,13 @@ pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
     let source = source_path.is_file().then(|| Source::open(&source_path)).transpose()?;
     let bytes = ledger.outputs.iter().fold(0u64, |n, output| n.saturating_add(output.bytes));
     progress.start(bytes, bytes.saturating_mul(2).saturating_add(source.as_ref().map_or(0, |source| source.len())));
+    // The names come from a file: what is verified must be what the manifest's own name says it is about.
+    let about = |output: &OutputRecord| manifest_path(Path::new(&output.path)).as_os_str() == path.file_name().unwrap_or_default();
+    if ledger.outputs.is_empty() || !ledger.outputs.iter().all(about) {
+        let message = format!("the manifest {} is not about the file that it is named after", quoted(&path.to_string_lossy(), 300));
+        return Err(error::mismatch(message).help("a manifest and its output must keep their names and stay in one folder"));
+    }
     for output in &ledger.outputs {
-        // The name comes from a file: it must stay beside the manifest.
-        if Path::new(&output.path).file_name().is_none_or(|name| name != output.path.as_str()) {
-            return Err(error::mismatch(format!("the manifest names an output outside its folder: {}", quoted(&output.path, 200))));
-        }
         let file = folder.join(&output.path);
         check_output(&file, output, &ledger, progress)?;
         report.bytes += output.bytes;
@@ -129,6 +133,13 @@ fn check_output(path: &Path, output: &OutputRecord, ledger: &Ledger, progress: &
         if !same || place as u64 != output.header_bytes + tensor.data_offsets[0] {
             return Err(differs());
         }
+    }
+    let mut recorded: HashMap<&str, &str> = ledger.aliases.iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str())).collect();
+    recorded.insert("format", "pt");
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| error::mismatch(e.to_string()))?;
+    let in_header = header.metadata().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    if recorded != in_header {
+        return Err(error::mismatch(format!("the manifest records other tied names than {shown} has")));
     }
     if read.len() != ledger.tensors.len() {
         return Err(error::mismatch(format!("{shown} has {} tensors, the manifest records {}", read.len(), ledger.tensors.len())));

@@ -102,6 +102,8 @@ impl Compare<'_> {
 struct Elements<'a> {
     tensor: &'a Tensor,
     source: ::bytes::Bytes,
+    /// Size and stride of the dimensions with more than one element.
+    dims: Vec<(u64, u64)>,
     index: Vec<u64>,
     /// Where the element at `index` is.
     at: u64,
@@ -109,7 +111,9 @@ struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     fn new(tensor: &'a Tensor, region: &Region) -> Result<Self> {
-        Ok(Elements { tensor, source: region.bytes()?, index: vec![0; tensor.view.shape().len()], at: tensor.view.offset() })
+        let (shape, strides) = (tensor.view.shape(), tensor.view.strides());
+        let dims: Vec<(u64, u64)> = shape.iter().copied().zip(strides.iter().copied()).filter(|(size, _)| *size != 1).collect();
+        Ok(Elements { tensor, source: region.bytes()?, index: vec![0; dims.len()], dims, at: tensor.view.offset() })
     }
 
     fn fill(&mut self, values: &mut [u8]) {
@@ -126,8 +130,7 @@ impl<'a> Elements<'a> {
     }
 
     fn step(&mut self) {
-        let dims = self.tensor.view.shape().iter().zip(self.tensor.view.strides());
-        for (i, (size, stride)) in self.index.iter_mut().zip(dims).rev() {
+        for (i, (size, stride)) in self.index.iter_mut().zip(&self.dims).rev() {
             *i += 1;
             self.at += stride;
             if *i < *size {

@@ -106,7 +106,7 @@ fn extras_hold_what_is_no_tensor_and_show_cycles_as_references() {
         &["--extras", &cyclic.to_string_lossy()],
     );
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert_eq!(json(&cyclic)["cfg"]["_content"]["model"]["_parent"]["$ref"], "root.cfg");
+    assert_eq!(json(&cyclic)["cfg"]["_content"]["model"]["_parent"]["$ref"], "[\"cfg\"]");
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn the_pickle_machine_knows_nothing_of_what_is_above_it() {
 /// The modules, each using only those before it.
 const FLOW: &[&str] = &[
     "text",
+    "filenames",
     "place",
     "finding",
     "progress",
@@ -64,13 +65,13 @@ const FLOW: &[&str] = &[
     "rules",
     "coverage",
     "select",
-    "extras",
     "plan",
     "writer",
     "ledger",
     "verify",
     "manifest",
     "output",
+    "extras",
     "convert",
     "inspect",
     "report",

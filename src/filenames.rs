@@ -1,0 +1,58 @@
+//! How files are named after one another: an output after its input, a manifest after its output.
+
+use std::path::{Path, PathBuf};
+
+/// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
+const CHECKPOINT_ENDINGS: &[&str] =
+    &["pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "weights", "pdparams", "pdopt", "pk", "dat"];
+const ENDING: &str = "safetensors";
+
+/// The output that belongs to an input, beside it: `x.pt` gives `x.safetensors`, and the names of the Hugging Face
+/// convention become each other, `pytorch_model.bin` to `model.safetensors`.
+pub fn default_output(input: &Path) -> PathBuf {
+    let name = input.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(middle) = name.strip_prefix("pytorch_model").and_then(|rest| rest.strip_suffix(".bin")) {
+        return input.with_file_name(format!("model{middle}.{ENDING}"));
+    }
+    let stem = name
+        .rsplit_once('.')
+        .filter(|(stem, ending)| !stem.is_empty() && CHECKPOINT_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()));
+    input.with_file_name(format!("{}.{ENDING}", stem.map_or(&*name, |(stem, _)| stem)))
+}
+
+/// The manifest that belongs to an output: `x.safetensors.manifest.json`.
+pub fn manifest_path(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push(".manifest.json");
+    output.with_file_name(name)
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_named_as_users_of_the_hub_expect() {
+        for (input, output) in [
+            ("a/pytorch_model.bin", "a/model.safetensors"),
+            ("pytorch_model-00001-of-00002.bin", "model-00001-of-00002.safetensors"),
+            ("pytorch_model.fp16.bin", "model.fp16.safetensors"),
+            ("x.pt", "x.safetensors"),
+            ("x.PTH", "x.safetensors"),
+            ("yolov8n.v1.2.pt", "yolov8n.v1.2.safetensors"),
+            ("tetris", "tetris.safetensors"),
+            ("model.v2", "model.v2.safetensors"),
+            (".pt", ".pt.safetensors"),
+        ] {
+            assert_eq!(default_output(Path::new(input)), Path::new(output), "{input}");
+        }
+    }
+}
