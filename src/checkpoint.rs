@@ -58,7 +58,7 @@ pub enum Content {
 }
 
 /// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
-const MAX_VISITS: u64 = 50_000_000;
+const MAX_VISITS: u64 = 10_000_000;
 
 const NOT_IN_STATE_DICT: &str = "it is an attribute of a module and not in its state_dict()";
 const NON_PERSISTENT: &str = "it is a non-persistent buffer of a module and not in its state_dict()";
@@ -211,6 +211,8 @@ struct Frame {
     aside: Option<&'static str>,
     entries: Rc<[Entry]>,
     next: usize,
+    /// The number of leaves when it was entered.
+    leaves_before: usize,
 }
 
 impl Walk<'_> {
@@ -228,25 +230,31 @@ impl Walk<'_> {
                     let seen = format_args!("{MAX_VISITS} steps through shared containers");
                     return Err(error::limit("tensors", seen, self.options.limits.tensors));
                 }
-                if std::mem::replace(&mut open[node.index()], true) {
-                    if cycles.insert(node) {
-                        let message = format!("{} contains itself; the walk ends here", self.paths.show(path));
-                        self.findings.push(Finding::note("cycle", self.graph.place(node), message));
-                    }
-                } else {
-                    self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(node)))?;
-                    let entries = self.enter(node, path, aside)?;
-                    frames.push(Frame { node, path, aside, entries, next: 0 });
-                }
+                self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(node)))?;
+                let leaves_before = self.leaves.len();
+                let entries = self.enter(node, path, aside)?;
+                open[node.index()] = true;
+                frames.push(Frame { node, path, aside, entries, next: 0, leaves_before });
             }
             let Some(frame) = frames.last_mut() else { return Ok(()) };
             match frame.entries.get(frame.next) {
+                Some(entry) if open[entry.node.index()] => {
+                    frame.next += 1;
+                    if cycles.insert(entry.node) {
+                        let message = format!("{}{} contains itself; the walk ends here", self.paths.show(frame.path), entry.step);
+                        self.findings.push(Finding::note("cycle", self.graph.place(entry.node), message));
+                    }
+                }
                 Some(entry) => {
                     frame.next += 1;
                     next = Some((entry.node, self.paths.push(frame.path, entry.step.clone()), frame.aside.or(entry.aside)));
                 }
                 None => {
                     open[frame.node.index()] = false;
+                    // Ways that led to no tensor leave nothing.
+                    if frame.leaves_before == self.leaves.len() {
+                        self.paths.forget_from(frame.path);
+                    }
                     frames.pop();
                 }
             }

@@ -23,9 +23,9 @@ impl TensorName {
     ///
     /// # Errors
     /// `name-invalid` for `__metadata__`; the limit on the length of a name.
-    pub fn new(name: String, path: &str, limits: &crate::Limits) -> Result<Self> {
+    pub fn new(name: String, path: &dyn Fn() -> String, limits: &crate::Limits) -> Result<Self> {
         if name == RESERVED {
-            let error = error::name_invalid(path, "safetensors keeps the name \"__metadata__\" for itself");
+            let error = error::name_invalid(&path(), "safetensors keeps the name \"__metadata__\" for itself");
             return Err(error.help("give it another one with --rename __metadata__=NEW"));
         }
         limits.name_bytes(name.len() as u64)?;
@@ -49,6 +49,8 @@ impl fmt::Display for TensorName {
 pub struct Step {
     /// The part of the tensor's name.
     pub name: String,
+    /// For tuple keys, how Python would write them.
+    pub shown: Option<Box<str>>,
     /// What kind of step it is.
     pub kind: StepKind,
     /// Why no name can be made of it.
@@ -72,7 +74,7 @@ pub enum StepKind {
 
 impl Step {
     pub(crate) fn new(kind: StepKind, name: impl Into<String>) -> Self {
-        Step { name: name.into(), kind, problem: None }
+        Step { name: name.into(), shown: None, kind, problem: None }
     }
 
     pub(crate) fn index(index: usize) -> Self {
@@ -87,14 +89,15 @@ impl Step {
             name = name.chars().take(80).collect();
         }
         let kind = if graph.text(key).is_some() { StepKind::Key } else { StepKind::OtherKey };
-        Step { name, kind, problem }
+        let shown = graph.tuple(key).map(|_| key_repr(graph, key).into());
+        Step { name, shown, kind, problem }
     }
 }
 
 /// As Python would write the access: `["a"]`, `[0]`, `.weight`.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = crate::text::printable(&self.name);
+        let shown = crate::text::printable(self.shown.as_deref().unwrap_or(&self.name));
         match self.kind {
             StepKind::Key => write!(f, "[{}]", crate::text::quoted(&self.name, 200)),
             StepKind::OtherKey | StepKind::Index => write!(f, "[{shown}]"),
@@ -107,6 +110,29 @@ impl fmt::Display for Step {
 const MAX_KEY_PARTS: u32 = 256;
 /// A longer key gives no name, whatever the limit on names.
 const MAX_KEY_BYTES: usize = 64 << 10;
+
+/// A tuple key as Python would write it, as far as a message needs.
+fn key_repr(graph: &Graph, key: NodeId) -> String {
+    match graph.node(key) {
+        Node::Tuple(items) => {
+            let shown: Vec<String> = items
+                .iter()
+                .take(8)
+                .map(|&item| if graph.tuple(item).is_some() { "(...)".to_owned() } else { key_repr(graph, item) })
+                .collect();
+            let more = if items.len() > 8 {
+                ", ..."
+            } else if items.len() == 1 {
+                ","
+            } else {
+                ""
+            };
+            format!("({}{more})", shown.join(", "))
+        }
+        Node::Text(_) | Node::Str(_) => graph.text(key).map_or_else(|| "?".to_owned(), |text| crate::text::quoted(&text.lossy(), 40)),
+        _ => key_name(graph, key, &mut 8).0.chars().take(40).collect(),
+    }
+}
 
 fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option<&'static str>) {
     match graph.node(key) {
@@ -162,24 +188,28 @@ fn key_name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option
     }
 }
 
+/// Text this long gives no name, so that it does not matter which of several equal ones wins.
+fn is_too_long(blob: Blob) -> bool {
+    blob.len() > MAX_KEY_BYTES as u64
+}
+
 /// What tells two keys of one dict apart, as Python's `==` does: `True == 1 == 1.0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum KeyIdentity {
+enum KeyIdentity<'a> {
     None,
     /// A number with an integer value, in decimal.
     Integer(String),
     /// The bits of another float.
     Float(u64),
-    Text(Vec<u8>),
-    Bytes(Vec<u8>),
-    Global(String),
-    Tuple(Vec<KeyIdentity>),
+    Text(&'a [u8]),
+    Bytes(&'a [u8]),
+    Global(&'a str, &'a str),
+    Tuple(Vec<KeyIdentity<'a>>),
     /// Only the same object is equal to it.
     Object(NodeId),
 }
 
-fn key_identity(graph: &Graph, key: NodeId, parts_left: &mut u32) -> KeyIdentity {
-    let bytes = |blob: Blob| graph.blob(blob).to_vec();
+fn key_identity<'a>(graph: &'a Graph, key: NodeId, parts_left: &mut u32) -> KeyIdentity<'a> {
     match graph.node(key) {
         Node::None => KeyIdentity::None,
         Node::Bool(value) => KeyIdentity::Integer(u8::from(*value).to_string()),
@@ -190,9 +220,9 @@ fn key_identity(graph: &Graph, key: NodeId, parts_left: &mut u32) -> KeyIdentity
         Node::Float(value) if value.trunc() == *value && value.is_finite() => KeyIdentity::Integer(format!("{:.0}", value + 0.0)),
         Node::Float(value) => KeyIdentity::Float(value.to_bits()),
         // In Python 3 both are text; a Python 2 string that is no UTF-8 is its bytes.
-        Node::Text(blob) | Node::Str(blob) => KeyIdentity::Text(bytes(*blob)),
-        Node::Bytes(blob) => KeyIdentity::Bytes(bytes(*blob)),
-        Node::Global(_) => KeyIdentity::Global(graph.global(key).map(|global| global.path()).unwrap_or_default()),
+        Node::Text(blob) | Node::Str(blob) if !is_too_long(*blob) => KeyIdentity::Text(graph.blob(*blob)),
+        Node::Bytes(blob) if !is_too_long(*blob) => KeyIdentity::Bytes(graph.blob(*blob)),
+        Node::Global(_) => graph.global(key).map_or(KeyIdentity::Object(key), |global| KeyIdentity::Global(&global.module, &global.name)),
         Node::Tuple(items) => {
             let mut parts = Vec::new();
             for &item in items {
@@ -311,6 +341,11 @@ impl Paths {
         PathId((self.steps.len() - 1) as u32) // bounded by the limit on tensors and the depth of each
     }
 
+    /// Forgets `path` and all that were made after it.
+    pub(crate) fn forget_from(&mut self, path: PathId) {
+        self.steps.truncate((path.0 as usize).max(1));
+    }
+
     /// The steps from the root to `path`.
     pub fn steps(&self, path: PathId) -> Vec<&Step> {
         self.ids(path).into_iter().map(|id| &self.steps[id.0 as usize].1).collect()
@@ -382,10 +417,11 @@ mod tests {
 
     #[test]
     fn metadata_is_no_name() {
+        let path = || "x".to_owned();
         let limits = crate::Limits::default();
-        let error = TensorName::new("__metadata__".into(), "[\"__metadata__\"]", &limits).unwrap_err();
+        let error = TensorName::new("__metadata__".into(), &path, &limits).unwrap_err();
         assert!(error.advice().unwrap().contains("--rename"));
-        assert!(TensorName::new("a".repeat(5000), "x", &limits).is_err());
-        assert!(TensorName::new(String::new(), "x", &limits).is_ok());
+        assert!(TensorName::new("a".repeat(5000), &path, &limits).is_err());
+        assert!(TensorName::new(String::new(), &path, &limits).is_ok());
     }
 }

@@ -310,13 +310,15 @@ fn matchers(globs: &[String]) -> Result<Vec<Glob>> {
 struct Chosen<'a> {
     renames: &'a [(String, String)],
     used: Vec<bool>,
-    names: HashMap<TensorName, (String, TensorId)>,
+    /// The leaf that each name came from, by its path and part, and its tensor.
+    names: HashMap<TensorName, (PathId, &'static str, TensorId)>,
     tensors: Vec<Named>,
 }
 
 impl Chosen<'_> {
     fn add(&mut self, checkpoint: &Checkpoint, name: String, leaf: &Leaf, tensor: TensorId, limits: &Limits) -> Result<()> {
-        let show = || checkpoint.paths.show(leaf.path) + leaf.part;
+        let shown = |path: PathId, part: &str| checkpoint.paths.show(path) + part;
+        let show = || shown(leaf.path, leaf.part);
         let renamed = self.renames.iter().position(|(old, _)| *old == name || *old == show());
         let name = match renamed {
             Some(i) => {
@@ -325,12 +327,15 @@ impl Chosen<'_> {
             }
             None => name,
         };
-        let name = TensorName::new(name, &show(), limits)?;
+        let name = TensorName::new(name, &show, limits)?;
         match self.names.entry(name.clone()) {
-            Entry::Vacant(free) => free.insert((show(), tensor)),
+            Entry::Vacant(free) => free.insert((leaf.path, leaf.part, tensor)),
             // Objects that are dicts and have their items as attributes too hold one tensor in both places.
-            Entry::Occupied(taken) if taken.get().1 == tensor => return Ok(()),
-            Entry::Occupied(taken) => return Err(error::collision(name.as_str(), &taken.get().0, &show())),
+            Entry::Occupied(taken) if taken.get().2 == tensor => return Ok(()),
+            Entry::Occupied(taken) => {
+                let (path, part, _) = *taken.get();
+                return Err(error::collision(name.as_str(), &shown(path, part), &show()));
+            }
         };
         self.tensors.push(Named { name, tensor, path: leaf.path });
         Ok(())
