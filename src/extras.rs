@@ -159,7 +159,7 @@ impl Writer<'_> {
 
     fn keyed(&self, pairs: &[(NodeId, NodeId)]) -> Vec<(String, NodeId)> {
         let (unique, _) = unique_pairs(self.graph, pairs.iter().copied());
-        unique.into_iter().map(|(key, value)| (Step::key(self.graph, key).name, value)).collect()
+        unique.into_iter().map(|(key, value)| (Step::key(self.graph, key).name.to_string(), value)).collect()
     }
 
     fn object(&self, object: &Object) -> (Shape, Vec<(String, NodeId)>) {
@@ -183,7 +183,7 @@ impl Writer<'_> {
         rest.extend(object.kwargs.map(|kwargs| ("$kwargs".to_owned(), kwargs)));
         rest.extend(self.keyed(&object.items));
         rest.extend(indexed(&object.appended));
-        rest.extend(state_entries(graph, &object.states).into_iter().map(|entry| (entry.step.name, entry.node)));
+        rest.extend(state_entries(graph, &object.states).into_iter().map(|entry| (entry.step.name.to_string(), entry.node)));
         (Shape::Map(map), rest)
     }
 
@@ -198,7 +198,7 @@ impl Writer<'_> {
             Node::Text(_) | Node::Str(_) => match self.graph.text(id) {
                 Some(Text::Utf8(text)) => json!(text),
                 Some(text) => json!({ "$text": text.lossy() }),
-                None => json!(Step::key(self.graph, id).name), // a Python 2 string that is not UTF-8, as Latin-1
+                None => json!(&*Step::key(self.graph, id).name), // a Python 2 string that is not UTF-8, as Latin-1
             },
             Node::Bytes(blob) | Node::ByteArray(blob) if blob.len() <= MAX_BYTES => json!({ "$bytes": hex(self.graph.blob(*blob).iter()) }),
             Node::Bytes(blob) | Node::ByteArray(blob) => json!({ "$bytes": format!("{} bytes", blob.len()) }),

@@ -345,6 +345,6 @@ fn other_values(checkpoint: &Checkpoint) -> Vec<OtherRecord> {
         .into_iter()
         .filter(|(step, _)| !with_tensors.contains(&step.to_string()))
         .take(MAX_OTHER_VALUES)
-        .map(|(step, node)| OtherRecord { name: step.name, value: crate::describe::value(graph, node) })
+        .map(|(step, node)| OtherRecord { name: step.name.to_string(), value: crate::describe::value(graph, node) })
         .collect()
 }

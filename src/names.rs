@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{self, Result};
 use crate::pickle::{Blob, Graph, Node, NodeId, Text};
@@ -48,9 +49,9 @@ impl fmt::Display for TensorName {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The part of the tensor's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// For tuple keys, how Python would write them.
-    pub shown: Option<Box<str>>,
+    pub shown: Option<Arc<str>>,
     /// What kind of step it is.
     pub kind: StepKind,
     /// Why no name can be made of it.
@@ -73,7 +74,7 @@ pub enum StepKind {
 }
 
 impl Step {
-    pub(crate) fn new(kind: StepKind, name: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: StepKind, name: impl Into<Arc<str>>) -> Self {
         Step { name: name.into(), shown: None, kind, problem: None }
     }
 
@@ -90,7 +91,7 @@ impl Step {
         }
         let kind = if graph.text(key).is_some() { StepKind::Key } else { StepKind::OtherKey };
         let shown = graph.tuple(key).map(|_| key_repr(graph, key).into());
-        Step { name, shown, kind, problem }
+        Step { name: name.into(), shown, kind, problem }
     }
 }
 
@@ -384,7 +385,7 @@ impl Paths {
         }
         let bytes: usize = below.iter().map(|step| step.name.len() + 1).sum();
         limits.name_bytes(bytes as u64 - 1)?;
-        Ok(below.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join("."))
+        Ok(below.iter().map(|step| &*step.name).collect::<Vec<_>>().join("."))
     }
 }
 

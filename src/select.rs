@@ -215,7 +215,7 @@ fn auto_root(checkpoint: &Checkpoint) -> PathId {
                 }
                 Some(&child) => {
                     let Some(step) = checkpoint.paths.steps(child).last().copied() else { continue };
-                    let rank = WEIGHT_KEYS.iter().position(|key| *key == step.name).filter(|_| step.kind == StepKind::Key);
+                    let rank = WEIGHT_KEYS.iter().position(|key| *key == &*step.name).filter(|_| step.kind == StepKind::Key);
                     if let Some(rank) = rank.filter(|rank| best.is_none_or(|(best, _)| *rank < best)) {
                         best = Some((rank, child));
                     }
@@ -255,7 +255,7 @@ fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
         [] => {
             let firsts = checkpoint.leaves.iter().filter_map(|leaf| paths.ids(leaf.path).first().copied());
             let firsts: BTreeSet<PathId> = firsts.collect();
-            let known: Vec<String> = firsts.into_iter().map(|id| paths.steps(id)[0].name.clone()).collect();
+            let known: Vec<String> = firsts.into_iter().map(|id| paths.steps(id)[0].name.to_string()).collect();
             let more = if known.len() > 8 { ", ..." } else { "" };
             let known: Vec<String> = known.iter().take(8).map(|name| crate::text::quoted(name, 60)).collect();
             Err(error::usage(format!("--root finds no tensors under {}", crate::text::quoted(wanted, 200)))
@@ -391,7 +391,7 @@ impl OutsideParts {
         let common = ids.iter().zip(checkpoint.paths.ids(root)).take_while(|(a, b)| **a == *b).count();
         let part = ids.get(common).copied().unwrap_or(leaf.path);
         let position = *self.positions.entry(part).or_insert_with(|| {
-            let steps: Vec<&str> = checkpoint.paths.steps(part).into_iter().map(|step| step.name.as_str()).collect();
+            let steps: Vec<&str> = checkpoint.paths.steps(part).into_iter().map(|step| &*step.name).collect();
             self.parts.push(Outside { name: steps.join("."), tensors: 0, bytes: 0 });
             self.parts.len() - 1
         });
