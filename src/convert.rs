@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::extras;
 use crate::filenames;
 use crate::finding::Finding;
-use crate::ledger::{self, Ledger};
+use crate::ledger::Ledger;
 use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
 use crate::output::{self, Pending, Targets};
@@ -58,7 +58,7 @@ pub struct Prepared {
 /// only the directory and the pickles.
 ///
 /// # Errors
-/// Whatever is wrong with the input, by its code and place; `denied` when findings refuse it.
+/// Whatever is wrong with the input, by its code and place; `denied` when findings refuse it; `output-exists`.
 pub fn prepare(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
     plan(input, output, options, Purpose::Convert)
 }
@@ -66,6 +66,9 @@ pub fn prepare(input: &Path, output: &Path, options: &ConvertOptions) -> Result<
 /// The same for any purpose; to inspect a file, nothing refuses it.
 pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpose: Purpose) -> Result<Prepared> {
     let source = Source::open(input)?;
+    if purpose == Purpose::Convert {
+        Targets::new(input, output, options.extras.as_deref(), options.force)?;
+    }
     let document = container::open(&Region::file(&source), &Place::start_of(""), &options.read).map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
         let findings = broken.graph.as_ref().map(rules::judge).unwrap_or_default();
@@ -87,7 +90,7 @@ pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpos
     };
     let planned = planned();
     let (checkpoint, selected, plan) = planned.map_err(|e| e.with_findings(&findings))?;
-    let source_path = ledger::relative_path(source.path(), filenames::folder_of(output));
+    let source_path = filenames::relative(source.path(), filenames::folder_of(output));
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, &source, source_path, &name);
     Ok(Prepared { source, checkpoint, plan, ledger })

@@ -35,9 +35,38 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// `path` as seen from `folder`, with slashes on every platform; as it is when it does not exist.
+pub(crate) fn relative(path: &Path, folder: &Path) -> String {
+    let relative = || {
+        let (path, folder) = (path.canonicalize().ok()?, resolved(folder)?);
+        let common = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+        let ups = folder.components().skip(common).map(|_| "..".to_owned());
+        let downs = path.components().skip(common).map(|part| part.as_os_str().to_string_lossy().into_owned());
+        Some(ups.chain(downs).collect::<Vec<_>>().join("/"))
+    };
+    relative().unwrap_or_else(|| path.to_string_lossy().into_owned())
+}
+
+/// The path without links and dots, also when its last parts do not exist yet.
+pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
+    match path.canonicalize() {
+        Ok(resolved) => Some(resolved),
+        Err(_) => Some(resolved(folder_of(path))?.join(path.file_name()?)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_seen_from_a_folder_that_does_not_exist_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("model.pt");
+        std::fs::write(&input, b"x").unwrap();
+        assert_eq!(relative(&input, folder.path()), "model.pt");
+        assert_eq!(relative(&input, &folder.path().join("new/out")), "../../model.pt");
+    }
 
     #[test]
     fn outputs_are_named_as_users_of_the_hub_expect() {

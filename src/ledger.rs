@@ -317,18 +317,6 @@ impl Ledger {
     }
 }
 
-/// `path` as seen from `folder`, where both exist; else as it is. Slashes on every platform.
-pub(crate) fn relative_path(path: &Path, folder: &Path) -> String {
-    let relative = || {
-        let (path, folder) = (path.canonicalize().ok()?, folder.canonicalize().ok()?);
-        let common = path.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
-        let ups = folder.components().skip(common).map(|_| "..".to_owned());
-        let downs = path.components().skip(common).map(|part| part.as_os_str().to_string_lossy().into_owned());
-        Some(ups.chain(downs).collect::<Vec<_>>().join("/"))
-    };
-    relative().unwrap_or_else(|| path.to_string_lossy().into_owned())
-}
-
 fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
     let referenced: std::collections::HashSet<&str> = checkpoint.storages.iter().map(|storage| storage.key.as_str()).collect();
     let used = |key: &Option<String>| key.as_deref().is_some_and(|key| referenced.contains(key));

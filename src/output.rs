@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{self, Result};
-use crate::filenames::{folder_of, manifest_path};
+use crate::filenames::{folder_of, manifest_path, resolved};
 use crate::manifest::Manifest;
 use crate::verify::Verified;
 
@@ -53,10 +53,6 @@ impl Targets {
 
 /// Whether two paths are one file, also when it does not exist yet.
 fn same_file(a: &Path, b: &Path) -> bool {
-    let resolved = |path: &Path| {
-        let whole = path.canonicalize().ok();
-        whole.or_else(|| Some(folder_of(path).canonicalize().ok()?.join(path.file_name()?)))
-    };
     resolved(a).zip(resolved(b)).map_or(a == b, |(a, b)| a == b)
 }
 
