@@ -51,7 +51,8 @@ pub(crate) fn relative(path: &Path, folder: &Path) -> String {
 pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
     match path.canonicalize() {
         Ok(resolved) => Some(resolved),
-        Err(_) => Some(resolved(folder_of(path))?.join(path.file_name()?)),
+        // The name comes first: a path without one, such as `.`, has no folder to try.
+        Err(_) => path.file_name().and_then(|name| Some(resolved(folder_of(path))?.join(name))),
     }
 }
 

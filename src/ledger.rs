@@ -7,7 +7,6 @@
 #![allow(missing_docs, reason = "docs/manifest.schema.json describes every field")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
