@@ -132,6 +132,11 @@ impl Error {
         Error(Box::new(Facts { code, message: message.into(), place: None, help: None, findings: Vec::new() }))
     }
 
+    /// An error of whoever calls this library, such as two inputs with one output.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Error::new(Code::Usage, message)
+    }
+
     /// The same error with its place, unless a better one (closer to the cause) is already known.
     #[must_use]
     pub(crate) fn at(mut self, place: &Place) -> Self {
@@ -353,10 +358,6 @@ pub(crate) fn denied(what: impl Into<String>) -> Error {
 
 pub(crate) fn mismatch(message: impl Into<String>) -> Error {
     Error::new(Code::Mismatch, message)
-}
-
-pub(crate) fn usage(message: impl Into<String>) -> Error {
-    Error::new(Code::Usage, message)
 }
 
 pub(crate) fn storage_too_big(what: &str, bytes_needed: u128, allowed: u64) -> Error {

@@ -23,7 +23,7 @@ macro_rules! limits {
                     $($name => self.$field = value,)*
                     _ => {
                         let known = [$($name),*].join(", ");
-                        return Err(error::usage(format!("there is no limit called {name:?}")).help(format!("the limits are {known}")));
+                        return Err(Error::usage(format!("there is no limit called {name:?}")).help(format!("the limits are {known}")));
                     }
                 }
                 Ok(())

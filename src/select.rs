@@ -165,7 +165,7 @@ impl Selection {
             }
         }
         if let Some(i) = chosen.used.iter().position(|used| !used) {
-            return Err(error::usage(format!("--rename finds no tensor called {}", crate::text::quoted(&self.rename[i].0, 200))));
+            return Err(Error::usage(format!("--rename finds no tensor called {}", crate::text::quoted(&self.rename[i].0, 200))));
         }
         let mut tensors = chosen.tensors;
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -258,13 +258,13 @@ fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
             let known: Vec<String> = firsts.into_iter().map(|id| paths.steps(id)[0].name.to_string()).collect();
             let more = if known.len() > 8 { ", ..." } else { "" };
             let known: Vec<String> = known.iter().take(8).map(|name| crate::text::quoted(name, 60)).collect();
-            Err(error::usage(format!("--root finds no tensors under {}", crate::text::quoted(wanted, 200)))
+            Err(Error::usage(format!("--root finds no tensors under {}", crate::text::quoted(wanted, 200)))
                 .help(format!("there are tensors under {}{more}; --root . takes everything", known.join(", "))))
         }
         [first, second, ..] => {
             let message =
                 format!("--root {} is two places: {} and {}", crate::text::quoted(wanted, 200), paths.show(*first), paths.show(*second));
-            Err(error::usage(message).help("choose the part above both, or use --include"))
+            Err(Error::usage(message).help("choose the part above both, or use --include"))
         }
     }
 }
@@ -301,7 +301,7 @@ fn matchers(globs: &[String]) -> Result<Vec<Glob>> {
         .map(|glob| {
             compile(glob)
                 .map(|compiled| Glob { spelled: glob.clone(), matcher: compiled.compile_matcher() })
-                .map_err(|e| error::usage(format!("{} is no valid glob: {}", crate::text::quoted(glob, 100), e.kind())))
+                .map_err(|e| Error::usage(format!("{} is no valid glob: {}", crate::text::quoted(glob, 100), e.kind())))
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use ::bytes::Bytes;
 use memmap2::Mmap;
 
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 
 /// An open input file.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Source {
         let metadata = std::fs::metadata(path).map_err(opening)?;
         if !metadata.is_file() {
             let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };
-            return Err(error::usage(format!("{} is {what}", crate::text::quoted(&path.to_string_lossy(), 300)))
+            return Err(Error::usage(format!("{} is {what}", crate::text::quoted(&path.to_string_lossy(), 300)))
                 .help("name one checkpoint file; data from a pipe must be saved to a file first"));
         }
         let file = File::open(path).map_err(opening)?;

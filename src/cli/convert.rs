@@ -58,12 +58,9 @@ pub(super) fn run(args: &Args) -> u8 {
         Ok(options) => options,
         Err(error) => return super::report(Path::new("convert"), &error),
     };
-    if args.extras.is_some() && args.inputs.len() > 1 {
-        return usage("--extras takes the values of one file; convert the inputs one by one");
-    }
     let folder = match folder(args) {
         Ok(folder) => folder,
-        Err(message) => return usage(&message),
+        Err(error) => return super::report(Path::new("convert"), &error),
     };
     let mut targets = HashSet::new();
     let mut worst = 0;
@@ -76,7 +73,8 @@ pub(super) fn run(args: &Args) -> u8 {
         let code = if targets.insert(output.clone()) {
             convert(input, &output, args, &options)
         } else {
-            usage(&format!("{} is the output of two inputs; convert them into different folders", output.display()))
+            let message = format!("{} is the output of two inputs; convert them into different folders", output.display());
+            refused(input, args, &Error::usage(message))
         };
         worst = worst.max(code);
         if stop_requested().load(Ordering::Relaxed) {
@@ -87,19 +85,21 @@ pub(super) fn run(args: &Args) -> u8 {
 }
 
 /// The folder for the outputs; `None` when there is none or `-o` names a file.
-fn folder(args: &Args) -> Result<Option<PathBuf>, String> {
+fn folder(args: &Args) -> depickle::Result<Option<PathBuf>> {
+    if args.extras.is_some() && args.inputs.len() > 1 {
+        return Err(Error::usage("--extras takes the values of one file; convert the inputs one by one"));
+    }
     let Some(output) = &args.output else { return Ok(None) };
     let ends_as_folder = output.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
-    if !output.is_dir() && !ends_as_folder {
-        return match args.inputs.len() {
-            1 => Ok(None),
-            _ => Err(format!(
-                "-o {} must be a folder when there are several inputs; write it with a slash at its end to make one",
-                output.display()
-            )),
-        };
+    match output.is_dir() || ends_as_folder {
+        true => Ok(Some(output.clone())),
+        false if args.inputs.len() == 1 => Ok(None),
+        false => {
+            let message =
+                format!("-o {} must be a folder for several inputs; write it with a slash at its end to make one", output.display());
+            Err(Error::usage(message))
+        }
     }
-    Ok(Some(output.clone()))
 }
 
 fn convert(input: &Path, output: &Path, args: &Args, options: &ConvertOptions) -> u8 {
@@ -134,9 +134,4 @@ fn refused(input: &Path, args: &Args, error: &Error) -> u8 {
         super::print(&(json::line(&json::Conversion::refused(input, error, &findings)) + "\n"));
     }
     super::report(input, error)
-}
-
-fn usage(message: &str) -> u8 {
-    super::say(&format!("error: {}\n", depickle::text::printable(message)));
-    2
 }

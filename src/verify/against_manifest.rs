@@ -74,7 +74,7 @@ pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
 fn read(path: &Path) -> Result<Ledger> {
     let source = Source::open(path)?;
     if source.len() > MAX_MANIFEST_BYTES {
-        return Err(error::usage(format!("{} is too large for a manifest", quoted(&path.to_string_lossy(), 300))));
+        return Err(Error::usage(format!("{} is too large for a manifest", quoted(&path.to_string_lossy(), 300))));
     }
     let mut text = vec![0; source.len() as usize];
     source.read_at(0, &mut text)?;
