@@ -129,3 +129,18 @@ fn every_file_says_what_it_owns() {
         assert!(lines <= 600, "{name} has {lines} lines; split it");
     }
 }
+
+#[test]
+fn the_readme_has_every_limit_and_every_exit_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("the README");
+    let limits = std::fs::read_to_string(root.join("src/limits.rs")).expect("the limits");
+    let names: Vec<&str> = limits.lines().filter(|line| line.contains("\" = ")).filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        assert!(readme.contains(&format!("| `{name}` |")), "the README does not list the limit {name}");
+    }
+    for code in 0..=4 {
+        assert!(readme.contains(&format!("\n| {code} |")), "the README does not list the exit code {code}");
+    }
+}
