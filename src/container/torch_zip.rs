@@ -117,6 +117,9 @@ fn no_data_pkl(members: &[Member]) -> Error {
     if ending(".pth") || ending(".pt") || ending(".bin") || ending(".ckpt") || ending(".pkl") {
         return error::unsupported_container("a zip archive of other files", advice);
     }
+    if members.iter().any(|m| m.name == "data.pkl") {
+        return error::zip("member data.pkl is not in a folder, where torch writes it").help("have the file's author save it again");
+    }
     error::missing_entry("data.pkl", "describes the checkpoint")
 }
 
