@@ -9,7 +9,7 @@ use ::bytes::Bytes;
 
 use crate::container::bare_pickle::protocol;
 use crate::container::{Document, Kind, Member, Outcome, zip_directory};
-use crate::error::{self, Error, Result};
+use crate::error::{self, Code, Error, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::pickle;
@@ -118,7 +118,8 @@ fn no_data_pkl(members: &[Member]) -> Error {
         return error::unsupported_container("a zip archive of other files", advice);
     }
     if members.iter().any(|m| m.name == "data.pkl") {
-        return error::zip("member data.pkl is not in a folder, where torch writes it").help("have the file's author save it again");
+        return Error::new(Code::ZipMalformed, "member data.pkl is not in a folder, where torch writes it")
+            .help("the archive was zipped again without its folder; zip the folder itself");
     }
     error::missing_entry("data.pkl", "describes the checkpoint")
 }
