@@ -12,7 +12,7 @@ use crate::finding::Finding;
 use crate::globals::{Absence, Meaning, Reader, TensorId, Value, meaning};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
-use crate::pickle::{Graph, Node, NodeId, Object};
+use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
@@ -57,6 +57,14 @@ pub enum Content {
     Unsupported(Error),
 }
 
+/// Why a document cannot be understood, and the nested pickles that were read until then: what they would run must not
+/// be lost with the rest.
+#[derive(Debug)]
+pub struct NotUnderstood {
+    pub error: Error,
+    pub nested_pickles: Vec<Graph>,
+}
+
 /// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
 const MAX_VISITS: u64 = 10_000_000;
 
@@ -69,11 +77,15 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Whatever is wrong with a tensor in it, and the limits on tensors and depth.
-    pub fn of(document: Document, options: &ReadOptions) -> Result<Checkpoint> {
+    pub fn of(document: Document, options: &ReadOptions) -> Result<Checkpoint, Box<NotUnderstood>> {
         let graph = &document.graph;
         let mut reader = Reader::new(&document, options);
-        let values = evaluate(&mut reader)?;
+        let values = evaluate(&mut reader);
         let found = reader.finish();
+        let values = match values {
+            Ok(values) => values,
+            Err(error) => return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles })),
+        };
         let holds = holding(graph, values.keys().copied());
         let mut walk = Walk {
             graph,
@@ -86,7 +98,9 @@ impl Checkpoint {
             leaves: Vec::new(),
             findings: found.nested_findings,
         };
-        walk.run()?;
+        if let Err(error) = walk.run() {
+            return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles }));
+        }
         let Walk { paths, leaves, findings, .. } = walk;
         Ok(Checkpoint {
             storages: found.storages,
@@ -119,6 +133,7 @@ pub(crate) fn top_values(graph: &Graph) -> Vec<(Step, NodeId)> {
 /// The values of all nodes below the root that are more than inert.
 fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
     let graph = reader.graph();
+    reader.load_all_nested()?;
     let mut reached = vec![false; graph.len()];
     let mut pending = vec![graph.root()];
     reached[graph.root().index()] = true;
@@ -136,13 +151,6 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
             if !matches!(value, Value::Inert | Value::Bytes(..) | Value::NumpyDtype(_)) {
                 values.insert(id, value);
             }
-        }
-    }
-    // What the file loads and then drops is read too, for what it would run; whether it makes sense does not matter.
-    for id in graph.ids().filter(|id| !reached[id.index()]) {
-        let callable = graph.object(id).and_then(|object| graph.global(object.callable));
-        if callable.is_some_and(|global| global.path() == "torch.storage._load_from_bytes") {
-            let _ = reader.value(id);
         }
     }
     Ok(values)
@@ -223,6 +231,8 @@ impl Walk<'_> {
         let mut frames: Vec<Frame> = Vec::new();
         let mut visits = 0u64;
         let mut next = Some((self.graph.root(), PathId::ROOT, None));
+        // What is aside from the model is listed once, by the first way to it: attributes may refer to each other freely.
+        let mut aside_seen = HashSet::new();
         loop {
             if let Some((node, path, aside)) = next.take() {
                 visits += 1;
@@ -247,7 +257,10 @@ impl Walk<'_> {
                 }
                 Some(entry) => {
                     frame.next += 1;
-                    next = Some((entry.node, self.paths.push(frame.path, entry.step.clone()), frame.aside.or(entry.aside)));
+                    let aside = frame.aside.or(entry.aside);
+                    if aside.is_none() || aside_seen.insert(entry.node) {
+                        next = Some((entry.node, self.paths.push(frame.path, entry.step.clone()), aside));
+                    }
                 }
                 None => {
                     open[frame.node.index()] = false;
@@ -316,7 +329,12 @@ impl Walk<'_> {
     fn entries(&mut self, node: NodeId) -> Result<Vec<Entry>> {
         let graph = self.graph;
         Ok(match graph.node(node) {
-            Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => indexed(items, 0).collect(),
+            Node::Tuple(items) | Node::List(items) => indexed(items, 0).collect(),
+            Node::Set(items) | Node::FrozenSet(items) => {
+                let mut seen = HashSet::new();
+                let items: Vec<NodeId> = items.iter().copied().filter(|item| seen.insert(*item)).collect();
+                indexed(&items, 0).collect()
+            }
             Node::Dict(pairs) => self.keyed(pairs.iter().copied()),
             Node::Object(object) => return self.object_entries(node, object),
             _ => Vec::new(),
@@ -353,9 +371,14 @@ impl Walk<'_> {
         let graph = self.graph;
         let meaning = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
         let args = graph.tuple(object.args).unwrap_or_default();
+        // `cls.__new__` of most containers takes no contents.
+        let name = graph.global(object.callable).map(|global| global.name.as_str());
+        let meaning = meaning.filter(|_| object.origin != Origin::New || matches!(name, Some("tuple" | "frozenset")));
         if matches!(meaning, Some(Meaning::Mapping | Meaning::Sequence)) {
+            let changed =
+                |arg: &NodeId| matches!(graph.node(*arg), Node::List(_) | Node::Dict(_) | Node::Set(_)) && graph.changed_since(*arg, node);
             let items = args.iter().flat_map(|&arg| graph.sequence(arg).unwrap_or_default());
-            if args.iter().chain(items).any(|&arg| graph.changed_since(arg, node)) {
+            if args.iter().chain(items).any(changed) {
                 let message = "a container is made of another one that is changed afterwards, which no library writes";
                 return Err(error::opaque(&graph.place(node), message));
             }
@@ -363,7 +386,9 @@ impl Walk<'_> {
         // Arguments that make the contents are walked as such; whatever else is given is walked under its own name.
         let (mut entries, understood) = match meaning {
             Some(Meaning::Mapping) => {
-                let given: Vec<_> = args.iter().map(|&arg| given_pairs(graph, arg)).collect();
+                // A Counter counts what it is given, unless that is a dict.
+                let counts = |arg: NodeId| name == Some("Counter") && !matches!(graph.node(arg), Node::Dict(_));
+                let given: Vec<_> = args.iter().map(|&arg| given_pairs(graph, arg).filter(|_| !counts(arg))).collect();
                 let understood = given.iter().map(Option::is_some).collect();
                 let pairs: Vec<_> = given.into_iter().flatten().flatten().chain(object.items.iter().copied()).collect();
                 let mut entries = self.keyed(pairs);
@@ -372,6 +397,10 @@ impl Walk<'_> {
             }
             Some(Meaning::Sequence) => {
                 let given = args.first().and_then(|&arg| graph.sequence(arg));
+                let length = given.unwrap_or_default().len() + object.appended.len();
+                if name == Some("deque") && args.get(1).and_then(|&max| graph.int(max)).is_some_and(|max| max < length as i64) {
+                    return Err(error::opaque(&graph.place(node), "a deque is given more items than it keeps, which no library writes"));
+                }
                 let mut entries: Vec<Entry> = indexed(given.unwrap_or_default(), 0).collect();
                 entries.extend(indexed(&object.appended, entries.len()));
                 entries.extend(self.keyed(object.items.iter().copied()));

@@ -79,7 +79,14 @@ pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpos
     let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
         refuse(&findings)?;
-        let mut checkpoint = Checkpoint::of(document, &options.read)?;
+        let mut checkpoint = match Checkpoint::of(document, &options.read) {
+            Ok(checkpoint) => checkpoint,
+            Err(failed) => {
+                findings.extend(failed.nested_pickles.iter().flat_map(rules::judge));
+                refuse(&findings)?;
+                return Err(failed.error);
+            }
+        };
         // Torch files nested in the pickle show when it is understood.
         findings.append(&mut checkpoint.findings);
         findings.extend(checkpoint.nested_pickles.iter().flat_map(rules::judge));

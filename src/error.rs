@@ -242,6 +242,11 @@ pub(crate) fn same_file(what: &str, other: &str, path: &Path) -> Error {
     Error::new(Code::Usage, format!("{what} {} is also {other}", quoted(&path.to_string_lossy(), 300))).help("choose another name for it")
 }
 
+pub(crate) fn not_a_file(path: &Path) -> Error {
+    Error::new(Code::Usage, format!("{} is there and is no regular file", quoted(&path.to_string_lossy(), 300)))
+        .help("choose another name with -o")
+}
+
 pub(crate) fn output_exists(path: &Path) -> Error {
     Error::new(Code::OutputExists, format!("the output {} already exists", quoted(&path.to_string_lossy(), 300)))
         .help("pass --force to replace it, or choose another name with -o")

@@ -1,6 +1,6 @@
 //! How files are named after one another: an output after its input, a manifest after its output.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
 const CHECKPOINT_ENDINGS: &[&str] =
@@ -48,11 +48,15 @@ pub(crate) fn relative(path: &Path, folder: &Path) -> String {
 }
 
 /// The path without links and dots, also when its last parts do not exist yet.
-pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
-    match path.canonicalize() {
-        Ok(resolved) => Some(resolved),
-        // The name comes first: a path without one, such as `.`, has no folder to try.
-        Err(_) => path.file_name().and_then(|name| Some(resolved(folder_of(path))?.join(name))),
+pub fn resolved(path: &Path) -> Option<PathBuf> {
+    if let Ok(resolved) = path.canonicalize() {
+        return Some(resolved);
+    }
+    // `..` after a folder that does not exist leads back to where that folder will be.
+    match path.components().next_back()? {
+        Component::Normal(name) => Some(resolved(folder_of(path))?.join(name)),
+        Component::ParentDir => Some(resolved(path.parent()?)?.parent()?.to_owned()),
+        _ => None,
     }
 }
 

@@ -38,6 +38,11 @@ impl Targets {
                 return Err(error::same_file(what, other, path));
             }
         }
+        let special =
+            [Some(output), Some(&targets.manifest), extras].into_iter().flatten().find(|path| path.metadata().is_ok_and(|m| !m.is_file()));
+        if let Some(path) = special {
+            return Err(error::not_a_file(path));
+        }
         if !replace {
             let exists = |path: &Path| path.symlink_metadata().is_ok();
             // A manifest without its output is what an interrupted run leaves; it may be replaced, another file not.

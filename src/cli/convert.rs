@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Args as ClapArgs;
 use depickle::convert::prepare;
-use depickle::filenames::{default_output, manifest_path};
+use depickle::filenames::{default_output, manifest_path, resolved};
 use depickle::ledger::FindingRecord;
 use depickle::report::{json, text};
 use depickle::{ConvertOptions, Error};
@@ -62,6 +62,7 @@ pub(super) fn run(args: &Args) -> u8 {
         Ok(folder) => folder,
         Err(error) => return super::report(Path::new("convert"), &error),
     };
+    let inputs: HashSet<PathBuf> = args.inputs.iter().filter_map(|input| resolved(input)).collect();
     let mut targets = HashSet::new();
     let mut worst = 0;
     for input in &args.inputs {
@@ -70,7 +71,11 @@ pub(super) fn run(args: &Args) -> u8 {
             (None, Some(output)) => output.clone(),
             (None, None) => default_output(input),
         };
-        let code = if targets.insert(output.clone()) {
+        let target = resolved(&output).unwrap_or_else(|| output.clone());
+        let code = if inputs.contains(&target) && args.inputs.len() > 1 {
+            let message = format!("the output {} is also an input", output.display());
+            refused(input, args, &Error::usage(message))
+        } else if targets.insert(target) {
             convert(input, &output, args, &options)
         } else {
             let message = format!("{} is the output of two inputs; convert them into different folders", output.display());

@@ -1,6 +1,7 @@
 //! The table of meanings: what a global named `module.name` means to us. One row serves `convert`, which builds with
 //! it, and the rules, which judge by it. What has no row is unrecognized: kept inert, walked for tensors, reported.
 
+mod dangerous;
 mod numpy;
 mod python;
 mod reader;
@@ -29,46 +30,46 @@ pub(crate) enum Meaning {
     Sequence,
     /// A value, function or class that has no effect here and holds no tensor data.
     Harmless,
-    /// Calling it runs code, touches files or reaches the network; the words say how.
+    /// It is in a module whose functions make tensors and arrays, and has no row: it comes from a version that is newer than
+    /// this program, or from a damaged name. A tensor must not be lost as the arguments of an unknown call.
+    UnknownRebuild,
+    /// Calling it, or handing it on, runs code, touches files or reaches the network; the words say how.
     Dangerous(&'static str),
+    /// The same, but harmless as long as it is only handed on.
+    DangerousCall(&'static str),
 }
 
 /// Builds the value of a call from its arguments and states.
 pub(crate) type Rebuild = fn(&mut Reader<'_>, &Call) -> Result<Value>;
 
-/// A row of a table: module, name, meaning. A name of `*` stands for the whole module.
+/// A row of a table: module, name, meaning.
 pub(crate) type Row = (&'static str, &'static str, Meaning);
 
 /// What `module.name` means, whatever the Python or library version that spelled it.
 pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
     static TABLE: OnceLock<HashMap<(&str, &str), Meaning>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        let rows = [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten().copied();
-        rows.chain(dangerous()).map(|(module, name, meaning)| ((module, name), meaning)).collect()
+        let rows = [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten();
+        rows.map(|&(module, name, meaning)| ((module, name), meaning)).collect()
     });
     let module = canonical_module(module);
-    let unknown = || REBUILD_MODULES.contains(&module).then_some(Meaning::Unsupported("what an unknown function of torch or numpy makes"));
-    let harmless = || HARMLESS_PACKAGES.iter().any(|package| module.starts_with(package)).then_some(Meaning::Harmless);
-    table.get(&(module, name)).or_else(|| table.get(&(module, "*"))).copied().or_else(unknown).or_else(harmless)
+    let by_module = || {
+        let class = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains('.');
+        match module {
+            _ if REBUILD_MODULES.contains(&module) => Some(Meaning::UnknownRebuild),
+            _ if class && HARMLESS_PACKAGES.iter().any(|package| module.starts_with(package)) => Some(Meaning::Harmless),
+            _ => None,
+        }
+    };
+    table.get(&(module, name)).copied().or_else(|| dangerous::meaning(module, name)).or_else(by_module)
 }
 
-/// Modules whose functions make tensors and arrays. One that has no row comes from a version that is newer than this
-/// program, or from a damaged name; either way a tensor must not be lost as the arguments of an unknown call.
+/// Modules whose functions make tensors and arrays.
 const REBUILD_MODULES: &[&str] =
     &["torch._utils", "torch._tensor", "torch.storage", "numpy.core.multiarray", "numpy.core.numeric", "numpy.ma.core"];
 
 /// Packages whose classes are plain containers of state.
-const HARMLESS_PACKAGES: &[&str] = &["torch.nn.modules.", "torch.nn.parallel.", "torch.nn.utils.", "torch.nn.backends.", "torch.optim."];
-
-/// The rows of the data file. They label calls; what makes a file safe to read is that nothing is called.
-fn dangerous() -> impl Iterator<Item = Row> {
-    let lines = include_str!("dangerous.tsv").lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| {
-        let (module, rest) = line.split_once('\t')?;
-        let (name, how) = rest.split_once('\t')?;
-        Some((module, name, Meaning::Dangerous(how)))
-    })
-}
+const HARMLESS_PACKAGES: &[&str] = &["torch.nn.modules.", "torch.nn.parallel.", "torch.nn.utils.", "torch.optim."];
 
 /// The module under its present name.
 fn canonical_module(module: &str) -> &str {
@@ -77,7 +78,6 @@ fn canonical_module(module: &str) -> &str {
         "copy_reg" => "copyreg",
         "numpy._core.multiarray" => "numpy.core.multiarray",
         "numpy._core.numeric" => "numpy.core.numeric",
-        "numpy.core._internal" => "numpy.core.multiarray",
         "torch.tensor" => "torch._tensor",
         other => other,
     }
@@ -88,12 +88,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_the_data_file_is_a_row_and_no_row_is_there_twice() {
-        let lines = include_str!("dangerous.tsv").lines().filter(|line| !line.starts_with('#')).count();
-        assert_eq!(dangerous().count(), lines);
+    fn no_row_is_there_twice() {
         let mut seen = std::collections::HashSet::new();
-        let rows = [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten().copied().chain(dangerous());
-        for (module, name, _) in rows {
+        for (module, name, _) in [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten() {
             assert!(seen.insert((module, name)), "{module}.{name} has two rows");
         }
     }
@@ -102,8 +99,8 @@ mod tests {
     fn old_names_of_modules_mean_what_the_new_ones_mean() {
         assert!(matches!(meaning("__builtin__", "eval"), Some(Meaning::Dangerous(_))));
         assert!(matches!(meaning("numpy._core.multiarray", "_reconstruct"), Some(Meaning::RebuildWithState(_))));
-        assert!(matches!(meaning("os", "anything"), Some(Meaning::Dangerous(_))));
-        assert!(meaning("os.path", "join").is_none());
-        assert!(meaning("__main__", "Net").is_none());
+        assert!(matches!(meaning("torch._utils", "_rebuild_anything"), Some(Meaning::UnknownRebuild)));
+        assert!(matches!(meaning("numpy.ma.core", "loads"), Some(Meaning::Dangerous(_))));
+        assert!(meaning("torch.nn.modules.module", "register_module_forward_hook").is_none());
     }
 }

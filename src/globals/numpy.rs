@@ -13,6 +13,7 @@ use Meaning::{Harmless, Rebuild, RebuildWithState, Unsupported};
 
 pub(super) const ROWS: &[Row] = &[
     ("numpy.core.multiarray", "_reconstruct", RebuildWithState(reconstruct)),
+    ("numpy.core._internal", "_reconstruct", RebuildWithState(reconstruct)),
     ("numpy.core.multiarray", "scalar", Harmless),
     ("numpy.core.numeric", "_frombuffer", Rebuild(from_buffer)),
     ("numpy.ma.core", "_mareconstruct", Unsupported("a masked array")),
@@ -85,8 +86,13 @@ fn from_buffer(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 
 /// An array of `data`, which must hold exactly as many bytes as shape and dtype need.
 fn array(reader: &mut Reader<'_>, call: &Call, data: NodeId, dtype: NodeId, shape: &[i64], strides: &[i64]) -> Result<Value> {
-    let Value::NumpyDtype(dtype) = reader.value(dtype)? else {
-        return Err(reader.bad_call(call, "has a dtype that is none of numpy's"));
+    let dtype = match (reader.value(dtype)?, reader.graph().object(dtype)) {
+        (Value::NumpyDtype(dtype), _) => dtype,
+        (Value::Inert, Some(object)) => {
+            let path = reader.graph().global(object.callable).map(|global| global.path()).unwrap_or_default();
+            NumpyDtype::NoTwin(crate::text::quoted(&path, 100))
+        }
+        _ => return Err(reader.bad_call(call, "has a dtype that is none of numpy's")),
     };
     let (dtype, big_endian) = match dtype {
         NumpyDtype::Plain { dtype, big_endian } => (dtype, big_endian),

@@ -86,6 +86,9 @@ pub(crate) struct Call {
     pub states: Vec<NodeId>,
 }
 
+/// How deep lists and tuples in the arguments of a rebuild are looked into; real ones go three deep.
+const MAX_ARGUMENT_DEPTH: u32 = 8;
+
 /// How deep rebuilds may be nested in one another's arguments. Real ones go three deep.
 const MAX_REBUILD_DEPTH: usize = 32;
 
@@ -206,7 +209,8 @@ impl<'a> Reader<'a> {
             return Err(error::opaque(&self.place(id), format!("{} is a function, and the file uses it as a class", global.path())));
         }
         let args = self.graph().tuple(object.args);
-        if matches!(meaning, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_))) && !self.settled(id, args.unwrap_or_default()) {
+        let rebuilds = matches!(meaning, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)));
+        if rebuilds && !self.settled(id, args.unwrap_or_default(), MAX_ARGUMENT_DEPTH) {
             let message = format!("an argument of {} is changed after the call", global.path());
             return Err(error::opaque(&self.place(id), message));
         }
@@ -216,16 +220,36 @@ impl<'a> Reader<'a> {
                 Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))
             }
             (Some(Meaning::Unsupported(what)), _) => Ok(Value::Unsupported(self.unsupported(id, what))),
+            (Some(Meaning::UnknownRebuild), _) => Ok(Value::Unsupported(self.unknown_rebuild(id, &global.path()))),
+            // A storage is only ever an argument of a rebuild: of one that is not known, or whose name is damaged.
+            (None, Some(args)) if args.iter().any(|&arg| matches!(self.graph().node(arg), Node::Persistent(_))) => {
+                match args.iter().map(|&arg| self.value(arg)).collect::<Result<Vec<_>>>()?.iter().any(|v| matches!(v, Value::Storage(_))) {
+                    true => Ok(Value::Unsupported(self.unknown_rebuild(id, &global.path()))),
+                    false => Ok(Value::Inert),
+                }
+            }
             _ => Ok(Value::Inert),
         }
     }
 
+    fn unknown_rebuild(&self, id: NodeId, path: &str) -> Error {
+        let message = format!("a tensor would be made by {}, which is not a known rebuild", crate::text::quoted(path, 100));
+        error::opaque(&self.place(id), message).help("leave it out with --exclude NAME to convert the rest")
+    }
+
     /// Whether the arguments of a call are what they were when it was made. A list or dict may be filled later; Python's
     /// call saw it as it was then.
-    fn settled(&self, id: NodeId, args: &[NodeId]) -> bool {
+    fn settled(&self, id: NodeId, args: &[NodeId], depth_left: u32) -> bool {
         let graph = self.graph();
-        let unchanged = |arg: &NodeId| !graph.changed_since(*arg, id);
-        args.iter().all(|arg| unchanged(arg) && graph.sequence(*arg).is_none_or(|items| items.iter().all(unchanged)))
+        args.iter().all(|&arg| {
+            let parts = match graph.node(arg) {
+                Node::List(_) | Node::Dict(_) | Node::Set(_) if graph.changed_since(arg, id) => return false,
+                Node::List(_) | Node::Dict(_) | Node::Tuple(_) => graph.children(arg),
+                Node::Object(size) if is_size(graph, size) => vec![size.args],
+                _ => return true,
+            };
+            depth_left == 0 || self.settled(id, &parts, depth_left - 1)
+        })
     }
 
     /// What the stream does to a tensor after making it, beyond what its library writes: a second state, or items that
@@ -287,9 +311,7 @@ impl<'a> Reader<'a> {
             return Err(self.bad_call(call, "has a shape or strides in a list, which no library writes"));
         }
         let items = match graph.object(id) {
-            Some(size) if graph.global(size.callable).is_some_and(|g| g.path() == "torch.Size") => {
-                graph.tuple(size.args).and_then(|args| args.first()).and_then(|&arg| graph.sequence(arg))
-            }
+            Some(size) if is_size(graph, size) => graph.tuple(size.args).and_then(|args| args.first()).and_then(|&arg| graph.sequence(arg)),
             _ => graph.sequence(id),
         };
         let items = items.ok_or_else(|| self.bad_call(call, "has a shape or strides that are no tuple"))?;
@@ -448,6 +470,29 @@ impl<'a> Reader<'a> {
         Err(error::missing_entry(&format!("data/{}", reference.key), "holds the data of a tensor").at(&place))
     }
 
+    /// Reads every torch file that the pickle loads from bytes, also where it drops the result: what is in it must be seen.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or a pickle beside the object makes anything at all.
+    pub(crate) fn load_all_nested(&mut self) -> Result<()> {
+        let graph = self.graph();
+        for pickle in &self.document.side_pickles {
+            if let Some(id) = pickle.ids().find(|&id| pickle.object(id).is_some()) {
+                return Err(error::legacy(
+                    &pickle.place(id),
+                    "a pickle beside the object makes something, where torch writes only numbers and names",
+                ));
+            }
+        }
+        for id in graph.ids() {
+            let callable = graph.object(id).and_then(|object| graph.global(object.callable));
+            if callable.is_some_and(|global| global.path() == "torch.storage._load_from_bytes") {
+                self.value(id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The storage of a whole torch file in the bytes of `node`, as `torch.storage._load_from_bytes` reads it. Each file
     /// is read once, however often it is loaded.
     pub(crate) fn nested_storage(&mut self, call: &Call, node: NodeId) -> Result<Value> {
@@ -477,7 +522,7 @@ impl<'a> Reader<'a> {
         container::check_stored(&document.members, self.options)?;
         let mut inner = Reader::new(&document, self.options);
         inner.nesting = self.nesting + 1;
-        let root = inner.value(document.graph.root());
+        let root = inner.load_all_nested().and_then(|()| inner.value(document.graph.root()));
         let mut found = inner.finish();
         self.nested_findings.append(&mut found.nested_findings);
         self.nested_pickles.append(&mut found.nested_pickles);
@@ -492,4 +537,8 @@ impl<'a> Reader<'a> {
         self.nested.insert(node, view);
         Ok(Value::Storage(view))
     }
+}
+
+fn is_size(graph: &Graph, object: &Object) -> bool {
+    graph.global(object.callable).is_some_and(|global| global.path() == "torch.Size")
 }

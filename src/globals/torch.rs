@@ -56,6 +56,7 @@ pub(super) const ROWS: &[Row] = &[
     ("torch.cuda", "ShortTensor", RebuildWithState(old_tensor)),
     ("torch.cuda", "CharTensor", RebuildWithState(old_tensor)),
     ("torch.cuda", "ByteTensor", RebuildWithState(old_tensor)),
+    ("torch.nn.backends.thnn", "_get_thnn_function_backend", Harmless),
     ("torch", "Size", Harmless),
     ("torch", "device", Harmless),
     ("torch.serialization", "_get_layout", Harmless),

@@ -51,20 +51,36 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     };
     let path = global.path();
     let (kind, severity, message) = match meaning(&global.module, &global.name) {
-        Some(Meaning::Dangerous(how)) => ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}")),
-        Some(_) => return None,
-        None if object.origin == Origin::Reduce => {
+        Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)) => {
+            ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}"))
+        }
+        Some(
+            Meaning::Rebuild(_)
+            | Meaning::RebuildWithState(_)
+            | Meaning::Unsupported(_)
+            | Meaning::Mapping
+            | Meaning::Sequence
+            | Meaning::Harmless,
+        ) => return None,
+        _ if object.origin == Origin::Reduce => {
             ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here"))
         }
-        None => ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {path}, a class not known here")),
+        _ => ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {path}, a class not known here")),
     };
     let message = crate::text::printable(&message).into_owned();
     Some(Finding { kind, severity, global: Some(path), place, message, arguments: Some(preview(graph, object)) })
 }
 
+const LOADS_A_NESTED_FILE: &str = "torch.storage._load_from_bytes";
+
 fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {
     let global = graph.global(id)?;
-    let Some(Meaning::Dangerous(how)) = meaning(&global.module, &global.name) else { return None };
+    let how = match meaning(&global.module, &global.name) {
+        Some(Meaning::Dangerous(how)) => how,
+        // Read where it is called; handed on, the file in its argument would go unread.
+        Some(Meaning::Rebuild(_)) if global.path() == LOADS_A_NESTED_FILE => "loads another file from bytes",
+        _ => return None,
+    };
     let path = global.path();
     let message = format!("loading would hand {path}, which {how}, to other code");
     let finding = Finding::note("callable", graph.place(id), crate::text::printable(&message));
