@@ -1,7 +1,7 @@
 //! Which tensors of a checkpoint are written, and under which names. What is not chosen is listed with the reason.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -133,6 +133,8 @@ impl Selection {
         let globs = Globs { include: matchers(&self.include)?, exclude: matchers(&self.exclude)? };
         let mut chosen = Chosen { renames: &self.rename, used: vec![false; self.rename.len()], names: HashMap::new(), tensors: Vec::new() };
         let mut left_out = Vec::new();
+        // Which of the tensors left out stand aside from the model, by their position.
+        let mut aside: HashMap<usize, TensorId> = HashMap::new();
         let mut outside = OutsideParts::default();
         let depth = paths.ids(root).len();
         for leaf in &checkpoint.leaves {
@@ -153,7 +155,12 @@ impl Selection {
             let mut leave = |reason: &str| left_out.push(left(checkpoint, leaf, name.clone(), reason));
             match (&leaf.content, leaf.aside) {
                 (Content::Absent(absence), _) => leave(&absence.reason),
-                (_, Some(reason)) => leave(reason),
+                (content, Some(reason)) => {
+                    leave(reason);
+                    if let Content::Tensor(id) = content {
+                        aside.insert(left_out.len() - 1, *id);
+                    }
+                }
                 _ if globs.excludes(&name) => leave("it was excluded on request"),
                 (Content::Unsupported(error), None) if purpose == Purpose::Inspect => leave(error.message()),
                 (Content::Unsupported(error), None) => {
@@ -168,6 +175,10 @@ impl Selection {
             return Err(Error::usage(format!("--rename finds no tensor called {}", crate::text::quoted(&self.rename[i].0, 200))));
         }
         let mut tensors = chosen.tensors;
+        // What is written under a name of the model is not lost by being an attribute elsewhere too.
+        let written: HashSet<TensorId> = tensors.iter().map(|named| named.tensor).collect();
+        let mut position = 0..;
+        left_out.retain(|_: &LeftOut| position.next().and_then(|i| aside.get(&i)).is_none_or(|id| !written.contains(id)));
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let root_name = if root == PathId::ROOT { ".".to_owned() } else { paths.name_below(PathId::ROOT, root, limits)? };
         if tensors.is_empty() && purpose == Purpose::Convert {
