@@ -1,7 +1,9 @@
 //! Which tensors of a checkpoint are written, and under which names. What is not chosen is listed with the reason.
 
+mod root;
+
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -9,27 +11,7 @@ use crate::checkpoint::{Checkpoint, Content, Leaf};
 use crate::error::{self, Code, Error, Result};
 use crate::globals::TensorId;
 use crate::limits::Limits;
-use crate::names::{PathId, StepKind, TensorName};
-
-/// Where training programs keep the weights inside a checkpoint, best first.
-const WEIGHT_KEYS: &[&str] = &[
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "module",
-    "net",
-    "network",
-    "weights",
-    "params_ema",
-    "params",
-    "model_ema",
-    "ema",
-    "generator",
-];
-
-/// How many of them may be inside one another.
-const MAX_AUTO_DEPTH: usize = 8;
+use crate::names::{PathId, TensorName};
 
 /// What to take from a checkpoint.
 #[derive(Debug, Clone, Default)]
@@ -109,6 +91,8 @@ pub(crate) struct LeftOut {
     pub dtype: Option<String>,
     pub shape: Option<Vec<i64>>,
     pub reason: String,
+    /// The tensor, when it has data and only stands aside from the model.
+    aside: Option<TensorId>,
 }
 
 /// Tensors outside the root.
@@ -127,14 +111,12 @@ impl Selection {
     /// `no-tensors` when nothing is left to write; `name-collision` and `name-invalid`; the error of an unsupported
     /// tensor that was not left out; `usage` when the root or a renamed name does not exist.
     pub(crate) fn apply(&self, checkpoint: &Checkpoint, limits: &Limits, purpose: Purpose) -> Result<Selected> {
-        let root = self.find_root(checkpoint)?;
+        let root = root::find(&self.root, checkpoint)?;
         let mut name_bytes = 0;
         let paths = &checkpoint.paths;
         let globs = Globs { include: matchers(&self.include)?, exclude: matchers(&self.exclude)? };
         let mut chosen = Chosen { renames: &self.rename, used: vec![false; self.rename.len()], names: HashMap::new(), tensors: Vec::new() };
         let mut left_out = Vec::new();
-        // Which of the tensors left out stand aside from the model, by their position.
-        let mut aside: HashMap<usize, TensorId> = HashMap::new();
         let mut outside = OutsideParts::default();
         let depth = paths.ids(root).len();
         for leaf in &checkpoint.leaves {
@@ -155,12 +137,7 @@ impl Selection {
             let mut leave = |reason: &str| left_out.push(left(checkpoint, leaf, name.clone(), reason));
             match (&leaf.content, leaf.aside) {
                 (Content::Absent(absence), _) => leave(&absence.reason),
-                (content, Some(reason)) => {
-                    leave(reason);
-                    if let Content::Tensor(id) = content {
-                        aside.insert(left_out.len() - 1, *id);
-                    }
-                }
+                (_, Some(reason)) => leave(reason),
                 _ if globs.excludes(&name) => leave("it was excluded on request"),
                 (Content::Unsupported(error), None) if purpose == Purpose::Inspect => leave(error.message()),
                 (Content::Unsupported(error), None) => {
@@ -177,8 +154,7 @@ impl Selection {
         let mut tensors = chosen.tensors;
         // What is written under a name of the model is not lost by being an attribute elsewhere too.
         let written: HashSet<TensorId> = tensors.iter().map(|named| named.tensor).collect();
-        let mut position = 0..;
-        left_out.retain(|_: &LeftOut| position.next().and_then(|i| aside.get(&i)).is_none_or(|id| !written.contains(id)));
+        left_out.retain(|left: &LeftOut| left.aside.is_none_or(|id| !written.contains(&id)));
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let root_name = if root == PathId::ROOT { ".".to_owned() } else { paths.name_below(PathId::ROOT, root, limits)? };
         if tensors.is_empty() && purpose == Purpose::Convert {
@@ -189,94 +165,6 @@ impl Selection {
             Shared::Drop => drop_shared(checkpoint, &mut tensors),
         };
         Ok(Selected { root_name, tensors, aliases, left_out, outside: outside.parts })
-    }
-
-    fn find_root(&self, checkpoint: &Checkpoint) -> Result<PathId> {
-        match &self.root {
-            Root::Whole => Ok(PathId::ROOT),
-            Root::Auto => Ok(auto_root(checkpoint)),
-            Root::Path(wanted) => named_root(checkpoint, wanted),
-        }
-    }
-}
-
-/// Goes down well-known keys as long as what is beside them are no weights.
-fn auto_root(checkpoint: &Checkpoint) -> PathId {
-    let mut root = PathId::ROOT;
-    for _ in 0..MAX_AUTO_DEPTH {
-        let depth = checkpoint.paths.ids(root).len();
-        let mut best: Option<(usize, PathId)> = None;
-        for leaf in &checkpoint.leaves {
-            let ids = checkpoint.paths.ids(leaf.path);
-            if depth > 0 && ids.get(depth - 1) != Some(&root) {
-                continue;
-            }
-            match ids.get(depth) {
-                None => return root, // the root is a tensor itself
-                Some(&child) if child == leaf.path => {
-                    // A tensor right here that is more than a number, such as a best score, makes this a state dict.
-                    let weights = match &leaf.content {
-                        Content::Tensor(id) => checkpoint.tensor(*id).view.n_elements() > 1,
-                        Content::Absent(_) => false,
-                        Content::Unsupported(_) => true,
-                    };
-                    if weights {
-                        return root;
-                    }
-                }
-                Some(&child) => {
-                    let Some(step) = checkpoint.paths.steps(child).last().copied() else { continue };
-                    let rank = WEIGHT_KEYS.iter().position(|key| *key == &*step.name).filter(|_| step.kind == StepKind::Key);
-                    if let Some(rank) = rank.filter(|rank| best.is_none_or(|(best, _)| *rank < best)) {
-                        best = Some((rank, child));
-                    }
-                }
-            }
-        }
-        match best {
-            Some((_, child)) => root = child,
-            None => return root,
-        }
-    }
-    root
-}
-
-/// The one part of the tree whose dotted name is `wanted`.
-fn named_root(checkpoint: &Checkpoint, wanted: &str) -> Result<PathId> {
-    let paths = &checkpoint.paths;
-    let mut found: BTreeSet<PathId> = BTreeSet::new();
-    for leaf in &checkpoint.leaves {
-        let mut name = String::new();
-        for id in paths.ids(leaf.path) {
-            let Some(step) = paths.steps(id).last().copied() else { continue };
-            if !name.is_empty() {
-                name.push('.');
-            }
-            name.push_str(&step.name);
-            if name == wanted {
-                found.insert(id);
-            }
-            if name.len() >= wanted.len() {
-                break;
-            }
-        }
-    }
-    match found.into_iter().collect::<Vec<_>>().as_slice() {
-        [only] => Ok(*only),
-        [] => {
-            let firsts = checkpoint.leaves.iter().filter_map(|leaf| paths.ids(leaf.path).first().copied());
-            let firsts: BTreeSet<PathId> = firsts.collect();
-            let known: Vec<String> = firsts.into_iter().map(|id| paths.steps(id)[0].name.to_string()).collect();
-            let more = if known.len() > 8 { ", ..." } else { "" };
-            let known: Vec<String> = known.iter().take(8).map(|name| crate::text::quoted(name, 60)).collect();
-            Err(Error::usage(format!("--root finds no tensors under {}", crate::text::quoted(wanted, 200)))
-                .help(format!("there are tensors under {}{more}; --root . takes everything", known.join(", "))))
-        }
-        [first, second, ..] => {
-            let message =
-                format!("--root {} is two places: {} and {}", crate::text::quoted(wanted, 200), paths.show(*first), paths.show(*second));
-            Err(Error::usage(message).help("choose the part above both, or use --include"))
-        }
     }
 }
 
@@ -387,7 +275,11 @@ fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: String, reason: &str) -> Lef
         }
         Content::Unsupported(_) => (None, None),
     };
-    LeftOut { name, path: leaf.path, dtype, shape, reason: reason.to_owned() }
+    let aside = match (&leaf.content, leaf.aside) {
+        (Content::Tensor(id), Some(_)) => Some(*id),
+        _ => None,
+    };
+    LeftOut { name, path: leaf.path, dtype, shape, reason: reason.to_owned(), aside }
 }
 
 /// The parts of the checkpoint outside the root, by the first step that leads away from it.
