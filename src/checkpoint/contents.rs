@@ -1,0 +1,170 @@
+//! What is in one node: the attributes of a state, the pairs of a mapping, the parts of an `nn.Module`.
+
+use crate::globals::{Meaning, meaning};
+use crate::names::{Step, StepKind, unique_pairs};
+use crate::pickle::{Graph, Node, NodeId, Object};
+
+pub(super) const NOT_IN_STATE_DICT: &str = "it is an attribute of a module and not in its state_dict()";
+const NON_PERSISTENT: &str = "it is a non-persistent buffer of a module and not in its state_dict()";
+
+/// Something in a container: the step to it, and whether it counts as part of the model.
+pub(crate) struct Entry {
+    pub step: Step,
+    pub node: NodeId,
+    pub aside: Option<&'static str>,
+}
+
+impl Entry {
+    pub fn new(step: Step, node: NodeId) -> Self {
+        Entry { step, node, aside: None }
+    }
+}
+
+/// The entries of the root when it is a dict or a mapping.
+pub(crate) fn top_values(graph: &Graph) -> Vec<(Step, NodeId)> {
+    let pairs = pairs_of(graph, graph.root()).unwrap_or_default();
+    pairs.into_iter().map(|(key, value)| (Step::key(graph, key), value)).collect()
+}
+
+pub(super) fn indexed(items: &[NodeId], from: usize) -> impl Iterator<Item = Entry> + '_ {
+    items.iter().enumerate().map(move |(i, &item)| Entry::new(Step::index(from + i), item))
+}
+
+/// The attributes that states give, a later one over an earlier one: each a dict, or the pair of a dict and the slots;
+/// anything else is one attribute.
+pub(crate) fn state_entries(graph: &Graph, states: &[NodeId]) -> Vec<Entry> {
+    let mut attributes: Vec<(NodeId, NodeId)> = Vec::new();
+    let mut others = Vec::new();
+    for &state in states {
+        match (graph.node(state), graph.tuple(state)) {
+            (Node::Dict(pairs), _) => attributes.extend(pairs),
+            (_, Some([dict, slots])) => match (graph.node(*dict), graph.node(*slots)) {
+                (Node::Dict(dict), Node::Dict(slots)) => attributes.extend(dict.iter().chain(slots)),
+                (Node::None, Node::Dict(pairs)) | (Node::Dict(pairs), Node::None) => attributes.extend(pairs),
+                _ => others.push(other_state(state)),
+            },
+            _ => others.push(other_state(state)),
+        }
+    }
+    let (unique, _) = unique_pairs(graph, attributes);
+    let attribute = |(key, value)| Entry::new(Step { kind: StepKind::Attribute, ..Step::key(graph, key) }, value);
+    unique.into_iter().map(attribute).chain(others).collect()
+}
+
+fn other_state(state: NodeId) -> Entry {
+    Entry::new(Step::new(StepKind::Attribute, "__state__"), state)
+}
+
+/// The pairs that an argument of a mapping's constructor gives: a dict, or a list of pairs.
+pub(super) fn given_pairs(graph: &Graph, arg: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
+    match graph.node(arg) {
+        Node::Dict(pairs) => Some(pairs.clone()),
+        Node::List(items) | Node::Tuple(items) => items
+            .iter()
+            .map(|&item| match graph.sequence(item) {
+                Some(&[key, value]) => Some((key, value)),
+                _ => None,
+            })
+            .collect(),
+        _ => None,
+    }
+}
+
+/// The pairs of a mapping object: those of its constructor, then those set on it.
+pub(crate) fn mapping_pairs(graph: &Graph, object: &Object) -> Vec<(NodeId, NodeId)> {
+    let args = graph.tuple(object.args).unwrap_or_default();
+    let given = args.iter().filter_map(|&arg| given_pairs(graph, arg)).flatten();
+    given.chain(object.items.iter().copied()).collect()
+}
+
+/// The pairs of a dict, or of an object of a known mapping class that holds nothing but pairs.
+fn pairs_of(graph: &Graph, node: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
+    let pairs = match graph.node(node) {
+        Node::Dict(pairs) => pairs.clone(),
+        Node::Object(object) => {
+            let global = graph.global(object.callable)?;
+            let known = matches!(meaning(&global.module, &global.name), Some(Meaning::Mapping));
+            let args = graph.tuple(object.args)?;
+            let understood = args.iter().all(|&arg| given_pairs(graph, arg).is_some() || graph.global(arg).is_some());
+            if !known || !understood || !object.appended.is_empty() || object.kwargs.is_some() {
+                return None;
+            }
+            mapping_pairs(graph, object)
+        }
+        _ => return None,
+    };
+    Some(unique_pairs(graph, pairs).0)
+}
+
+/// An object that is an `nn.Module`, whatever its class: its state has the three dicts of one.
+pub(super) struct Module {
+    parameters: NodeId,
+    buffers: NodeId,
+    modules: NodeId,
+    /// The whole state, in its order.
+    attributes: Vec<(NodeId, NodeId)>,
+    /// Names of buffers that are not in `state_dict()`.
+    transient: Vec<NodeId>,
+    /// What else it was given: slots, earlier states.
+    pub other_states: Vec<NodeId>,
+}
+
+impl Module {
+    pub fn of(graph: &Graph, object: &Object) -> Option<Module> {
+        let (&state, earlier) = object.states.split_last()?;
+        let mut other_states = earlier.to_vec();
+        let dict = match graph.tuple(state) {
+            Some([dict, slots]) => {
+                other_states.push(*slots);
+                *dict
+            }
+            _ => state,
+        };
+        let Node::Dict(pairs) = graph.node(dict) else { return None };
+        let attributes = unique_pairs(graph, pairs.iter().copied()).0;
+        let find = |name: &str| attributes.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
+        let (parameters, buffers, modules) = (find("_parameters")?, find("_buffers")?, find("_modules")?);
+        let transient = match find("_non_persistent_buffers_set") {
+            Some(set) => set_items(graph, set)?,
+            None => Vec::new(),
+        };
+        let all_pairs = [parameters, buffers, modules].iter().all(|&part| pairs_of(graph, part).is_some());
+        all_pairs.then_some(Module { parameters, buffers, modules, attributes, transient, other_states })
+    }
+
+    /// In the order of `state_dict()`: parameters, persistent buffers, submodules; then, aside, everything else.
+    pub fn entries(&self, graph: &Graph) -> Vec<Entry> {
+        let part = |node: NodeId| pairs_of(graph, node).unwrap_or_default();
+        let entry = |(key, node): (NodeId, NodeId)| Entry::new(Step { kind: StepKind::Module, ..Step::key(graph, key) }, node);
+        let transient: Vec<&str> = self.transient.iter().filter_map(|&item| graph.str(item)).collect();
+        let buffers = part(self.buffers).into_iter().map(|(key, node)| {
+            let aside = graph.str(key).filter(|name| transient.contains(name)).map(|_| NON_PERSISTENT);
+            Entry { aside, ..entry((key, node)) }
+        });
+        let others = self.attributes.iter().filter(|(_, node)| ![self.parameters, self.buffers, self.modules].contains(node));
+        let others = others.map(|&(key, node)| {
+            let step = Step { kind: StepKind::Attribute, ..Step::key(graph, key) };
+            Entry { step, node, aside: Some(NOT_IN_STATE_DICT) }
+        });
+        let parameters = part(self.parameters).into_iter().map(entry);
+        parameters.chain(buffers).chain(part(self.modules).into_iter().map(entry)).chain(others).collect()
+    }
+}
+
+/// The members of a set, or of whatever else answers Python's `in` by its members.
+fn set_items(graph: &Graph, set: NodeId) -> Option<Vec<NodeId>> {
+    match graph.node(set) {
+        Node::Set(items) | Node::FrozenSet(items) | Node::List(items) | Node::Tuple(items) => Some(items.clone()),
+        Node::Dict(pairs) => Some(pairs.iter().map(|(key, _)| *key).collect()),
+        Node::Object(object) => {
+            let global = graph.global(object.callable)?;
+            let Some(Meaning::Sequence) = meaning(&global.module, &global.name) else { return None };
+            let given = match graph.tuple(object.args)? {
+                [] => &[],
+                [items, ..] => graph.sequence(*items)?,
+            };
+            Some(given.iter().chain(&object.appended).copied().collect())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,260 @@
+//! The walk from the root to every tensor: depth first, in the order of the file, with a stack of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use crate::checkpoint::contents::{Entry, Module, NOT_IN_STATE_DICT, given_pairs, indexed, state_entries};
+use crate::checkpoint::{Content, Leaf};
+use crate::error::{self, Result};
+use crate::finding::Finding;
+use crate::globals::{Absence, Meaning, Value, meaning};
+use crate::limits::ReadOptions;
+use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
+use crate::pickle::{Graph, Node, NodeId, Object, Origin};
+
+/// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
+const MAX_VISITS: u64 = 10_000_000;
+
+const OF_A_TENSOR: &str = "it is an attribute of another tensor";
+
+pub(super) struct Walk<'a> {
+    graph: &'a Graph,
+    options: &'a ReadOptions,
+    values: HashMap<NodeId, Value>,
+    attributes: HashMap<NodeId, Vec<NodeId>>,
+    holds: Vec<bool>,
+    /// What is in each container that was walked, as far as it holds tensors.
+    inside: HashMap<NodeId, Rc<[Entry]>>,
+    pub paths: Paths,
+    pub leaves: Vec<Leaf>,
+    pub findings: Vec<Finding>,
+}
+
+/// A container that is being walked.
+struct Frame {
+    node: NodeId,
+    path: PathId,
+    aside: Option<&'static str>,
+    entries: Rc<[Entry]>,
+    next: usize,
+    /// The number of leaves when it was entered.
+    leaves_before: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(
+        graph: &'a Graph,
+        options: &'a ReadOptions,
+        values: HashMap<NodeId, Value>,
+        attributes: HashMap<NodeId, Vec<NodeId>>,
+        holds: Vec<bool>,
+        findings: Vec<Finding>,
+    ) -> Self {
+        let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
+        Walk { graph, options, values, attributes, holds, inside, paths, leaves, findings }
+    }
+
+    /// Depth first, in the order of the file, with a stack of its own.
+    pub fn run(&mut self) -> Result<()> {
+        let mut open = vec![false; self.graph.len()];
+        let mut cycles = HashSet::new();
+        let mut frames: Vec<Frame> = Vec::new();
+        let mut visits = 0u64;
+        let mut next = Some((self.graph.root(), PathId::ROOT, None));
+        // What is aside from the model is listed once, by the first way to it: attributes may refer to each other freely.
+        let mut aside_seen = HashSet::new();
+        loop {
+            if let Some((node, path, aside)) = next.take() {
+                visits += 1;
+                if visits > MAX_VISITS {
+                    let seen = format_args!("{MAX_VISITS} steps through shared containers");
+                    return Err(error::limit("tensors", seen, self.options.limits.tensors));
+                }
+                self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(node)))?;
+                let leaves_before = self.leaves.len();
+                let entries = self.enter(node, path, aside)?;
+                open[node.index()] = true;
+                frames.push(Frame { node, path, aside, entries, next: 0, leaves_before });
+            }
+            let Some(frame) = frames.last_mut() else { return Ok(()) };
+            match frame.entries.get(frame.next) {
+                Some(entry) if open[entry.node.index()] => {
+                    frame.next += 1;
+                    if cycles.insert(entry.node) {
+                        let message = format!("{}{} contains itself; the walk ends here", self.paths.show(frame.path), entry.step);
+                        self.findings.push(Finding::note("cycle", self.graph.place(entry.node), message));
+                    }
+                }
+                Some(entry) => {
+                    frame.next += 1;
+                    let aside = frame.aside.or(entry.aside);
+                    if aside.is_none() || aside_seen.insert(entry.node) {
+                        next = Some((entry.node, self.paths.push(frame.path, entry.step.clone()), aside));
+                    }
+                }
+                None => {
+                    open[frame.node.index()] = false;
+                    // Ways that led to no tensor leave nothing.
+                    if frame.leaves_before == self.leaves.len() {
+                        self.paths.forget_from(frame.path);
+                    }
+                    frames.pop();
+                }
+            }
+        }
+    }
+
+    /// Records the leaf that a node is, and lists what is inside it, listed once for each node.
+    fn enter(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<Rc<[Entry]>> {
+        self.record(node, path, aside)?;
+        if let Some(known) = self.inside.get(&node) {
+            return Ok(Rc::clone(known));
+        }
+        let entries = self.list(node)?;
+        let entries: Rc<[Entry]> = entries.into_iter().filter(|entry| self.holds[entry.node.index()]).collect();
+        self.inside.insert(node, Rc::clone(&entries));
+        Ok(entries)
+    }
+
+    fn list(&mut self, node: NodeId) -> Result<Vec<Entry>> {
+        match self.values.get(&node) {
+            None => self.entries(node),
+            Some(Value::ObjectArray { items }) => Ok(indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect()),
+            Some(_) => {
+                let attributes = self.attributes.get(&node).map(Vec::as_slice).unwrap_or_default();
+                let entries = attributes.iter().flat_map(|&state| state_entries(self.graph, &[state]));
+                Ok(entries.map(|entry| Entry { aside: Some(OF_A_TENSOR), ..entry }).collect())
+            }
+        }
+    }
+
+    fn record(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<()> {
+        let content = match self.values.get(&node) {
+            None | Some(Value::Bytes(..) | Value::NumpyDtype(_) | Value::Inert) => return Ok(()),
+            Some(Value::Tensor(id)) => Content::Tensor(*id),
+            Some(Value::Absent(absence)) => Content::Absent(absence.clone()),
+            Some(Value::Unsupported(error)) => Content::Unsupported(error.clone()),
+            Some(Value::Storage(_)) => Content::Absent(absence("it is a bare storage, not a tensor")),
+            Some(Value::Parts(parts)) => {
+                for (part, id) in parts.clone() {
+                    self.leaf(Leaf { path, part, node, content: Content::Tensor(id), aside })?;
+                }
+                return Ok(());
+            }
+            Some(Value::ObjectArray { items }) => {
+                if self.graph.children(*items).iter().any(|item| self.holds[item.index()]) {
+                    return Ok(());
+                }
+                Content::Absent(absence("it is an array of Python objects, not of numbers"))
+            }
+        };
+        self.leaf(Leaf { path, part: "", node, content, aside })
+    }
+
+    fn leaf(&mut self, leaf: Leaf) -> Result<()> {
+        self.leaves.push(leaf);
+        self.options.limits.tensors(self.leaves.len() as u64)
+    }
+
+    fn entries(&mut self, node: NodeId) -> Result<Vec<Entry>> {
+        let graph = self.graph;
+        Ok(match graph.node(node) {
+            Node::Tuple(items) | Node::List(items) => indexed(items, 0).collect(),
+            Node::Set(items) | Node::FrozenSet(items) => {
+                let mut seen = HashSet::new();
+                let items: Vec<NodeId> = items.iter().copied().filter(|item| seen.insert(*item)).collect();
+                indexed(&items, 0).collect()
+            }
+            Node::Dict(pairs) => self.keyed(pairs.iter().copied()),
+            Node::Object(object) => return self.object_entries(node, object),
+            _ => Vec::new(),
+        })
+    }
+
+    fn keyed(&mut self, pairs: impl IntoIterator<Item = (NodeId, NodeId)>) -> Vec<Entry> {
+        let (unique, duplicate) = unique_pairs(self.graph, pairs);
+        if let Some(key) = duplicate {
+            let shown = Step::key(self.graph, key);
+            let message = format!("a dict sets the key {shown} twice; the last value counts, as in Python");
+            self.findings.push(Finding::note("duplicate-key", self.graph.place(key), message));
+        }
+        // A key may hold a tensor itself.
+        let keys = unique.iter().enumerate().filter(|(_, (key, _))| self.holds[key.index()]);
+        let keys: Vec<Entry> =
+            keys.map(|(i, (key, _))| Entry::new(Step::new(StepKind::Attribute, format!("__keys__.{i}")), *key)).collect();
+        unique.into_iter().map(|(key, value)| Entry::new(Step::key(self.graph, key), value)).chain(keys).collect()
+    }
+
+    fn object_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
+        let graph = self.graph;
+        if let Some(module) = Module::of(graph, object) {
+            let mut entries = module.entries(graph);
+            // What an nn.Module has beyond its dict is no part of its state_dict().
+            let others = self.own_entries(node, &Object { states: module.other_states, ..object.clone() })?;
+            entries.extend(others.into_iter().map(|entry| Entry { aside: entry.aside.or(Some(NOT_IN_STATE_DICT)), ..entry }));
+            return Ok(entries);
+        }
+        self.own_entries(node, object)
+    }
+
+    fn own_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
+        let graph = self.graph;
+        let meaning = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
+        let args = graph.tuple(object.args).unwrap_or_default();
+        // `cls.__new__` of most containers takes no contents.
+        let name = graph.global(object.callable).map(|global| global.name.as_str());
+        let meaning = meaning.filter(|_| object.origin != Origin::New || matches!(name, Some("tuple" | "frozenset")));
+        if matches!(meaning, Some(Meaning::Mapping | Meaning::Sequence)) {
+            let changed =
+                |arg: &NodeId| matches!(graph.node(*arg), Node::List(_) | Node::Dict(_) | Node::Set(_)) && graph.changed_since(*arg, node);
+            let items = args.iter().flat_map(|&arg| graph.sequence(arg).unwrap_or_default());
+            if args.iter().chain(items).any(changed) {
+                let message = "a container is made of another one that is changed afterwards, which no library writes";
+                return Err(error::opaque(&graph.place(node), message));
+            }
+        }
+        // Arguments that make the contents are walked as such; whatever else is given is walked under its own name.
+        let (mut entries, understood) = match meaning {
+            Some(Meaning::Mapping) => {
+                // A Counter counts what it is given, unless that is a dict.
+                let counts = |arg: NodeId| name == Some("Counter") && !matches!(graph.node(arg), Node::Dict(_));
+                let given: Vec<_> = args.iter().map(|&arg| given_pairs(graph, arg).filter(|_| !counts(arg))).collect();
+                let understood = given.iter().map(Option::is_some).collect();
+                let pairs: Vec<_> = given.into_iter().flatten().flatten().chain(object.items.iter().copied()).collect();
+                let mut entries = self.keyed(pairs);
+                entries.extend(indexed(&object.appended, 0));
+                (entries, understood)
+            }
+            Some(Meaning::Sequence) => {
+                let given = args.first().and_then(|&arg| graph.sequence(arg));
+                let length = given.unwrap_or_default().len() + object.appended.len();
+                if name == Some("deque") && args.get(1).and_then(|&max| graph.int(max)).is_some_and(|max| max < length as i64) {
+                    return Err(error::opaque(&graph.place(node), "a deque is given more items than it keeps, which no library writes"));
+                }
+                let mut entries: Vec<Entry> = indexed(given.unwrap_or_default(), 0).collect();
+                entries.extend(indexed(&object.appended, entries.len()));
+                entries.extend(self.keyed(object.items.iter().copied()));
+                (entries, vec![given.is_some()])
+            }
+            _ => {
+                let mut entries = self.keyed(object.items.iter().copied());
+                entries.extend(indexed(&object.appended, 0));
+                (entries, Vec::new())
+            }
+        };
+        for (i, &arg) in args.iter().enumerate().filter(|(i, _)| !understood.get(*i).is_some_and(|known| *known)) {
+            entries.push(Entry::new(Step::new(StepKind::Attribute, format!("__args__.{i}")), arg));
+        }
+        if args.is_empty() && graph.tuple(object.args).is_none() {
+            entries.push(Entry::new(Step::new(StepKind::Attribute, "__args__"), object.args));
+        }
+        entries.extend(object.kwargs.map(|kwargs| Entry::new(Step::new(StepKind::Attribute, "__kwargs__"), kwargs)));
+        entries.extend(state_entries(graph, &object.states));
+        entries.push(Entry::new(Step::new(StepKind::Attribute, "__callable__"), object.callable));
+        Ok(entries)
+    }
+}
+
+fn absence(reason: &str) -> Absence {
+    Absence { reason: reason.to_owned(), dtype: None, shape: None }
+}

@@ -1,0 +1,128 @@
+//! From a place in the tree of the checkpoint to the name of a tensor, by written rules.
+//!
+//! The parts of a path are joined with `.`. A dict key gives: text as it is; a Python 2 string as UTF-8 where it is,
+//! else as Latin-1; bytes as Latin-1; an int in decimal; a bool or `None` by its word; a float as Python's `repr`; a
+//! tuple its items joined with `.`; a class its `module.name`. Lists, tuples and sets give the index, objects the
+//! attribute. Other keys, and text that is not Unicode, have no name.
+
+mod key;
+mod paths;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{self, Result};
+use crate::pickle::{Graph, NodeId};
+
+pub(crate) use key::unique_pairs;
+pub use paths::{PathId, Paths};
+
+/// A name that safetensors can carry: never `__metadata__`, and within the limit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorName(String);
+
+/// The name that safetensors keeps for itself.
+const RESERVED: &str = "__metadata__";
+
+impl TensorName {
+    /// Checks a name; `path` is what it was made from, for the message.
+    ///
+    /// # Errors
+    /// `name-invalid` for `__metadata__`; the limit on the length of a name.
+    pub fn new(name: String, path: &dyn Fn() -> String, limits: &crate::Limits) -> Result<Self> {
+        if name == RESERVED {
+            let error = error::name_invalid(&path(), "safetensors keeps the name \"__metadata__\" for itself");
+            return Err(error.help("give it another one with --rename __metadata__=NEW"));
+        }
+        limits.name_bytes(name.len() as u64)?;
+        Ok(TensorName(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TensorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One step from a container to something in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The part of the tensor's name.
+    pub name: Arc<str>,
+    /// For tuple keys, how Python would write them.
+    pub shown: Option<Arc<str>>,
+    /// What kind of step it is.
+    pub kind: StepKind,
+    /// Why no name can be made of it.
+    pub problem: Option<&'static str>,
+}
+
+/// The kinds of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// A dict key that is text.
+    Key,
+    /// A dict key that is something else.
+    OtherKey,
+    /// A position in a list, tuple or set.
+    Index,
+    /// An attribute of an object.
+    Attribute,
+    /// A parameter, buffer or submodule of an `nn.Module`.
+    Module,
+}
+
+impl Step {
+    pub(crate) fn new(kind: StepKind, name: impl Into<Arc<str>>) -> Self {
+        Step { name: name.into(), shown: None, kind, problem: None }
+    }
+
+    pub(crate) fn index(index: usize) -> Self {
+        Step::new(StepKind::Index, index.to_string())
+    }
+
+    /// The step to the value of a dict's key.
+    pub(crate) fn key(graph: &Graph, key: NodeId) -> Self {
+        let (mut name, mut problem) = key::name(graph, key, &mut key::MAX_PARTS.clone());
+        if name.len() > key::MAX_BYTES {
+            problem = problem.or(Some("its key is longer than 64 KiB"));
+            name = name.chars().take(80).collect();
+        }
+        let kind = if graph.text(key).is_some() { StepKind::Key } else { StepKind::OtherKey };
+        let shown = graph.tuple(key).map(|_| key::repr(graph, key).into());
+        Step { name: name.into(), shown, kind, problem }
+    }
+}
+
+/// As Python would write the access: `["a"]`, `[0]`, `.weight`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = crate::text::printable(self.shown.as_deref().unwrap_or(&self.name));
+        match self.kind {
+            StepKind::Key => write!(f, "[{}]", crate::text::quoted(&self.name, 200)),
+            StepKind::OtherKey | StepKind::Index => write!(f, "[{shown}]"),
+            StepKind::Attribute | StepKind::Module => write!(f, ".{shown}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_no_name() {
+        let path = || "x".to_owned();
+        let limits = crate::Limits::default();
+        let error = TensorName::new("__metadata__".into(), &path, &limits).unwrap_err();
+        assert!(error.advice().unwrap().contains("--rename"));
+        assert!(TensorName::new("a".repeat(5000), &path, &limits).is_err());
+        assert!(TensorName::new(String::new(), &path, &limits).is_ok());
+    }
+}

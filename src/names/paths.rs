@@ -1,0 +1,78 @@
+//! Paths from the root of a checkpoint to its tensors.
+
+use crate::error::{self, Result};
+use crate::names::{Step, StepKind};
+
+/// The paths of a tree, each a step from another one, so that a million of them share their beginnings.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    steps: Vec<(PathId, Step)>,
+}
+
+/// A path from the root of the checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathId(u32);
+
+impl PathId {
+    /// The root itself.
+    pub const ROOT: PathId = PathId(0);
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Paths { steps: vec![(PathId::ROOT, Step::new(StepKind::Attribute, ""))] }
+    }
+}
+
+impl Paths {
+    pub(crate) fn push(&mut self, parent: PathId, step: Step) -> PathId {
+        self.steps.push((parent, step));
+        PathId((self.steps.len() - 1) as u32) // bounded by the limit on tensors and the depth of each
+    }
+
+    /// Forgets `path` and all that were made after it.
+    pub(crate) fn forget_from(&mut self, path: PathId) {
+        self.steps.truncate((path.0 as usize).max(1));
+    }
+
+    /// The steps from the root to `path`.
+    pub fn steps(&self, path: PathId) -> Vec<&Step> {
+        self.ids(path).into_iter().map(|id| &self.steps[id.0 as usize].1).collect()
+    }
+
+    /// The paths from the root (not included) to `path` (included).
+    pub(crate) fn ids(&self, mut path: PathId) -> Vec<PathId> {
+        let mut ids = Vec::new();
+        while path != PathId::ROOT {
+            ids.push(path);
+            path = self.steps[path.0 as usize].0;
+        }
+        ids.reverse();
+        ids
+    }
+
+    /// The path as Python would write the access; `root` for the root.
+    pub fn show(&self, path: PathId) -> String {
+        let steps = self.steps(path);
+        if steps.is_empty() { "root".to_owned() } else { steps.iter().map(ToString::to_string).collect() }
+    }
+
+    /// The dotted name of `path` below the path `root`, or why there is none.
+    ///
+    /// # Errors
+    /// `name-invalid` when a step has no name; the limit on the length of a name, before it is made.
+    pub(crate) fn name_below(&self, root: PathId, path: PathId, limits: &crate::Limits) -> Result<String> {
+        let skipped = self.ids(root).len();
+        let steps = self.steps(path);
+        let below = &steps[skipped..];
+        if let Some(problem) = below.iter().find_map(|step| step.problem) {
+            return Err(error::name_invalid(&self.show(path), problem).help("leave it out with --root or --exclude"));
+        }
+        if below.is_empty() {
+            return Ok("tensor".to_owned());
+        }
+        let bytes: usize = below.iter().map(|step| step.name.len() + 1).sum();
+        limits.name_bytes(bytes as u64 - 1)?;
+        Ok(below.iter().map(|step| &*step.name).collect::<Vec<_>>().join("."))
+    }
+}
