@@ -1,11 +1,12 @@
-//! One pass over the source: its SHA-256, and the CRC-32 of every member of an archive that records one.
+//! Digests of what is read: of any region, and of the source in one pass together with the CRC-32 of every member of an
+//! archive that records one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
 use crate::container::{Member, check_crc, inflate};
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::progress::Progress;
@@ -36,6 +37,27 @@ impl Hasher {
     pub fn finish(self) -> Sha {
         Sha(self.0.finalize().into())
     }
+}
+
+/// The digest of a region.
+///
+/// # Errors
+/// When it cannot be read, or the work is no longer wanted.
+pub(crate) fn region(region: &Region, progress: &dyn Progress) -> Result<Sha> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; region.len().min(CHUNK_BYTES as u64) as usize];
+    let mut at = 0;
+    while at < region.len() {
+        let chunk = &mut buffer[..(region.len() - at).min(CHUNK_BYTES as u64) as usize];
+        region.read_at(at, chunk)?;
+        hasher.update(chunk);
+        at += chunk.len() as u64;
+        progress.advance(chunk.len() as u64);
+        if progress.cancelled() {
+            return Err(error::interrupted());
+        }
+    }
+    Ok(hasher.finish())
 }
 
 /// Reads `source` once from start to end; stops early, with an arbitrary digest, when `cancelled` becomes true.

@@ -235,7 +235,7 @@ pub(crate) fn source_changed(path: &Path) -> Error {
 }
 
 pub(crate) fn interrupted() -> Error {
-    Error::new(Code::Io, "interrupted; nothing was written")
+    Error::new(Code::Io, "interrupted")
 }
 
 pub(crate) fn same_file(what: &str, other: &str, path: &Path) -> Error {

@@ -343,40 +343,25 @@ impl<'a> Reader<'a> {
         declared: &Declared<'_>,
         transform: Transform,
     ) -> Result<Value> {
-        let tensor = self.checked_tensor(call, storage, dtype, declared, transform)?;
-        Ok(match tensor {
-            Ok(tensor) => Value::Tensor(self.add(tensor)?),
-            Err(absence) => Value::Absent(absence),
-        })
-    }
-
-    pub(crate) fn checked_tensor(
-        &mut self,
-        call: &Call,
-        storage: &StorageView,
-        dtype: Dtype,
-        declared: &Declared<'_>,
-        transform: Transform,
-    ) -> Result<Result<Tensor, Absence>> {
         let place = self.place(call.id);
         let stored = &self.storages[storage.id.index()];
         if matches!(stored.content, Content::Meta) {
-            return Ok(Err(Absence {
+            return Ok(Value::Absent(Absence {
                 reason: "it is a meta tensor: the file holds no data for it".to_owned(),
                 dtype: Some(dtype.name().to_owned()),
                 shape: Some(declared.shape.to_vec()),
             }));
         }
-        let view = View::new(declared, dtype.item_bytes(), storage.len, &place)?.based_at(storage.base);
-        let swap = stored.big_endian && dtype.item_bytes() > dtype.parts();
         if transform.conj && dtype.parts() == 1 {
             return Err(self.bad_call(call, &format!("conjugates a {} tensor", dtype.name())));
         }
-        let transform = Transform { swap, ..transform };
-        Ok(Ok(Tensor { dtype, storage: storage.id, view, transform, place, lowered_from: None }))
+        let view = View::new(declared, dtype.item_bytes(), storage.len, &place)?.based_at(storage.base);
+        let transform = Transform { swap: stored.big_endian && dtype.item_bytes() > dtype.parts(), ..transform };
+        let tensor = Tensor { dtype, storage: storage.id, view, transform, place, lowered_from: None };
+        self.add(tensor).map(Value::Tensor)
     }
 
-    pub(crate) fn add(&mut self, tensor: Tensor) -> Result<TensorId> {
+    fn add(&mut self, tensor: Tensor) -> Result<TensorId> {
         self.options.limits.tensors(self.tensors.len() as u64 + 1)?;
         self.tensors.push(tensor);
         Ok(TensorId(self.tensors.len() as u32 - 1)) // limited above

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
-use crate::digest::Hasher;
+use crate::digest;
 use crate::error::{self, Code, Error, Result};
 use crate::filenames::manifest_path;
 use crate::ledger::{Ledger, MANIFEST_VERSION, OutputRecord};
 use crate::progress::Progress;
-use crate::source::Source;
+use crate::source::{Region, Source};
 use crate::text::quoted;
 
 /// A manifest is text of a few hundred bytes a tensor; a million tensors fit.
@@ -59,7 +59,7 @@ pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
     }
     if let Some(source) = source {
         let recorded = ledger.source.sha256.as_deref().unwrap_or_default();
-        if source.len() != ledger.source.bytes || sha256(&source, progress)? != recorded {
+        if source.len() != ledger.source.bytes || digest::region(&Region::file(&source), progress)?.to_string() != recorded {
             return Err(error::mismatch(format!(
                 "the source {} is no longer the file that was converted",
                 quoted(&source_path.to_string_lossy(), 300)
@@ -94,28 +94,19 @@ fn check_output(path: &Path, output: &OutputRecord, ledger: &Ledger, progress: &
         return Err(error::mismatch(format!("{shown} has {} bytes, the manifest records {}", file.len(), output.bytes)));
     }
     // Tensor by tensor first, so that a difference is named; the digest of the file then covers the header.
-    let mut buffer = vec![0; 256 << 10];
+    let whole = Region::file(&file);
     for tensor in &ledger.tensors {
         let [start, end] = tensor.data_offsets;
-        let inside = start <= end && output.header_bytes.checked_add(end).is_some_and(|end| end <= output.bytes);
-        if !inside {
+        let part = end.checked_sub(start).and_then(|len| whole.slice(output.header_bytes.checked_add(start)?, len));
+        let Some(part) = part else {
             return Err(error::mismatch(format!("the manifest places tensor {} outside {shown}", quoted(&tensor.name, 200))));
-        }
-        let mut hasher = Hasher::default();
-        let mut at = start;
-        while at < end {
-            let chunk = &mut buffer[..(end - at).min(256 << 10) as usize];
-            file.read_at(output.header_bytes + at, chunk)?;
-            hasher.update(chunk);
-            at += chunk.len() as u64;
-            progress.advance(chunk.len() as u64);
-        }
-        if Some(hasher.finish().to_string()) != tensor.sha256 {
+        };
+        if Some(digest::region(&part, progress)?.to_string()) != tensor.sha256 {
             return Err(error::mismatch(format!("tensor {} in {shown} is not what was written", quoted(&tensor.name, 200)))
                 .help("restore the file or convert the source again"));
         }
     }
-    if sha256(&file, progress)? != output.sha256.as_deref().unwrap_or_default() {
+    if Some(digest::region(&whole, progress)?.to_string()) != output.sha256 {
         return Err(
             error::mismatch(format!("the header of {shown} is not what was written")).help("restore the file or convert the source again")
         );
@@ -145,18 +136,4 @@ fn check_output(path: &Path, output: &OutputRecord, ledger: &Ledger, progress: &
         return Err(error::mismatch(format!("{shown} has {} tensors, the manifest records {}", read.len(), ledger.tensors.len())));
     }
     Ok(())
-}
-
-fn sha256(file: &Source, progress: &dyn Progress) -> Result<String> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 256 << 10];
-    let mut at = 0;
-    while at < file.len() {
-        let chunk = &mut buffer[..(file.len() - at).min(256 << 10) as usize];
-        file.read_at(at, chunk)?;
-        hasher.update(chunk);
-        at += chunk.len() as u64;
-        progress.advance(chunk.len() as u64);
-    }
-    Ok(hasher.finish().to_string())
 }
