@@ -146,3 +146,31 @@ fn shared_containers_give_every_name_and_nesting_without_end_is_a_limit() {
     let deep = format!("{}{}{}.", "(".repeat(2000), array("ab"), "l".repeat(2000));
     assert_eq!(run(&deep, &[]).reason.as_deref(), Some("limit-exceeded"));
 }
+
+#[test]
+fn a_device_tensor_that_was_saved_as_an_array_is_that_array() {
+    let rebuilt =
+        |dtype: &str| format!("ctorch._utils\n_rebuild_device_tensor_from_numpy\n({}ctorch\n{dtype}\nS'xla:0'\nI00\ntR.", array("ab"));
+    assert_eq!(run(&rebuilt("uint8"), &[]).tensors, tensors(&[("tensor", "ab")]));
+    // torch would convert the numbers; that is not ours to do.
+    assert_eq!(run(&rebuilt("float32"), &[]).reason.as_deref(), Some("tensor-unsupported"));
+}
+
+#[test]
+fn an_unknown_rebuild_is_an_error_that_excluding_the_tensor_avoids() {
+    let pickle = format!("(dS'a'\n{}sS'b'\nctorch._utils\n_rebuild_of_tomorrow\n({}tRs.", array("ab"), array("cd"));
+    assert_eq!(run(&pickle, &[]).reason.as_deref(), Some("opaque-result"));
+    assert_eq!(run(&pickle, &["--exclude", "b"]).tensors, tensors(&[("a", "ab")]));
+}
+
+#[test]
+fn one_tensor_in_two_places_of_one_name_is_written_once() {
+    let object = format!("cpack\nage\n(tR(dS'w'\n{}p7\nsbS'w'\ng7\ns.", array("ab"));
+    assert_eq!(run(&object, &[]).tensors, tensors(&[("w", "ab")]));
+}
+
+#[test]
+fn a_tensor_that_is_a_key_is_not_lost() {
+    let pickle = format!("(d{}I1\nsS'w'\n{}s.", array("ab"), array("cd"));
+    assert_eq!(run(&pickle, &[]).tensors, tensors(&[("__keys__.0", "ab"), ("w", "cd")]));
+}
