@@ -16,7 +16,7 @@ use crate::finding::Finding;
 use crate::ledger::Ledger;
 use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
-use crate::output::{self, Pending, Targets};
+use crate::output::{NewFolders, Pending, Targets};
 use crate::place::Place;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -123,7 +123,8 @@ impl Prepared {
     pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
         let Prepared { source, checkpoint, plan, ledger } = self;
         let targets = Targets::new(source.path(), output, options.extras.as_deref(), options.force)?;
-        output::make_folder(output)?;
+        // Before the pending files, so that it is dropped after them.
+        let _folders = NewFolders::make(output)?;
         let pending = Pending::create(output)?;
         let extras = match &targets.extras {
             Some(path) => Some(extras::write(&checkpoint, &options.read.limits, path)?),

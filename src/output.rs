@@ -154,13 +154,31 @@ impl Targets {
     }
 }
 
-/// Makes the folder of an output when it is missing.
-///
-/// # Errors
-/// `io` when it cannot be made.
-pub(crate) fn make_folder(output: &Path) -> Result<()> {
-    let folder = folder_of(output);
-    std::fs::create_dir_all(folder).map_err(|e| error::io("make the folder", folder, &e))
+/// The folders that were made for an output, deepest first. Dropped, it removes those that stayed empty.
+#[derive(Debug)]
+pub(crate) struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// Makes the folder of an output, and those above it, where they are missing.
+    ///
+    /// # Errors
+    /// `io` when it cannot be made.
+    pub fn make(output: &Path) -> Result<NewFolders> {
+        let folder = folder_of(output);
+        let missing = folder.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let new = NewFolders(missing.map(Path::to_owned).collect());
+        std::fs::create_dir_all(folder).map_err(|e| error::io("make the folder", folder, &e))?;
+        Ok(new)
+    }
+}
+
+impl Drop for NewFolders {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // Fails for a folder with something in it, which is what is wanted.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 /// Makes the renames durable.

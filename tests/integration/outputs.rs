@@ -155,3 +155,15 @@ fn a_wrong_checksum_can_be_ignored_and_is_recorded() {
     let manifest = json(&scratch.path("out.safetensors.manifest.json"));
     assert_eq!(manifest["findings"][0]["kind"], "zip-crc");
 }
+
+#[test]
+fn a_failure_leaves_no_folder_behind_that_was_made_for_it() {
+    let scratch = Scratch::new();
+    // The checksum is found to be wrong while the output is being written.
+    let run = convert(&testdata().join("broken/zip_crc.pt"), &scratch.path("new/deeper/out.safetensors"), &[]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+    let run = convert(&training(), &scratch.path("new/deeper/out.safetensors"), &[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(scratch.names(), ["new"]);
+}
