@@ -24,7 +24,6 @@ use crate::rules::{self, Deny};
 use crate::select::{Purpose, Selection};
 use crate::source::{Region, Source};
 use crate::spool::Opened;
-use crate::storage::StorageId;
 use crate::verify::against_source;
 use crate::writer;
 
@@ -71,7 +70,7 @@ pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpos
     }
     let document = container::open(&Region::file(&source), &Place::start_of(""), &options.read).map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
-        let findings = broken.graph.as_ref().map(rules::judge).unwrap_or_default();
+        let findings: Vec<Finding> = broken.graphs.iter().flat_map(rules::judge).collect();
         broken.error.with_findings(&findings)
     })?;
     let mut findings = document.findings.clone();
@@ -136,8 +135,7 @@ impl Prepared {
         for planned in &plan.tensors {
             needed[checkpoint.tensor(planned.tensor).storage.index()] = true;
         }
-        let is_needed = |id: StorageId| needed[id.index()];
-        let opened = Opened::open(&checkpoint.storages, &is_needed, filenames::folder_of(output), &options.read)?;
+        let opened = Opened::open(&checkpoint.storages, &needed, filenames::folder_of(output), &options.read)?;
 
         // The source is read once for its digest while the output is written: two cores, one page cache.
         let cancelled = AtomicBool::new(false);

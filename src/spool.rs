@@ -21,18 +21,18 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the storages for which `needed` holds.
+    /// Opens those storages that are `needed`, one flag for each.
     ///
     /// # Errors
     /// Damaged compressed data, a wrong checksum, no space for the temporary file.
-    pub fn open(storages: &[Storage], needed: &dyn Fn(StorageId) -> bool, folder: &Path, options: &ReadOptions) -> Result<Opened> {
+    pub fn open(storages: &[Storage], needed: &[bool], folder: &Path, options: &ReadOptions) -> Result<Opened> {
         let writing = |e: std::io::Error| error::io("write a temporary file in", folder, &e);
         let mut spool = None;
         let mut spooled: Vec<(usize, u64, u64)> = Vec::new();
         let mut at = 0u64;
         let mut regions = vec![None; storages.len()];
         let mut findings = Vec::new();
-        for (i, storage) in storages.iter().enumerate().filter(|(i, _)| needed(StorageId(*i as u32))) {
+        for (i, storage) in storages.iter().enumerate().filter(|(i, _)| needed[*i]) {
             if let Content::Plain(region) = &storage.content {
                 regions[i] = Some(region.clone());
                 continue;

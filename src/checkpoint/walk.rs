@@ -205,10 +205,8 @@ impl<'a> Walk<'a> {
         let name = graph.global(object.callable).map(|global| global.name.as_str());
         let meaning = meaning.filter(|_| object.origin != Origin::New || matches!(name, Some("tuple" | "frozenset")));
         if matches!(meaning, Some(Meaning::Mapping | Meaning::Sequence)) {
-            let changed =
-                |arg: &NodeId| matches!(graph.node(*arg), Node::List(_) | Node::Dict(_) | Node::Set(_)) && graph.changed_since(*arg, node);
             let items = args.iter().flat_map(|&arg| graph.sequence(arg).unwrap_or_default());
-            if args.iter().chain(items).any(changed) {
+            if args.iter().chain(items).any(|&arg| graph.changed_since(arg, node)) {
                 let message = "a container is made of another one that is changed afterwards, which no library writes";
                 return Err(error::opaque(&graph.place(node), message));
             }

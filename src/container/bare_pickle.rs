@@ -4,7 +4,7 @@ use crate::container::{Document, Kind, Outcome};
 use crate::error::{Code, Error};
 use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
-use crate::pickle::{self, Decoder, Op};
+use crate::pickle::{self, Broken, Decoder, Op};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -48,13 +48,13 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         // One that breaks counts too, when it had something to make: cutting a byte off must not hide it.
         let more = match pickle::run(&rest, &place, &options.limits) {
             Ok(_) => true,
-            Err(broken) => broken.graph.is_some_and(|graph| graph.ids().any(|id| graph.object(id).is_some())),
+            Err(broken) => broken.graphs.iter().any(|graph| graph.ids().any(|id| graph.object(id).is_some())),
         };
         if more {
-            return Err(Error::new(Code::PickleMultiple, format!("a second pickle follows the first, {} bytes in all", rest.len()))
+            let error = Error::new(Code::PickleMultiple, format!("a second pickle follows the first, {} bytes in all", rest.len()))
                 .at(&place)
-                .help("Python's pickle.load reads only the first one; split the file so that nothing is lost")
-                .into());
+                .help("Python's pickle.load reads only the first one; split the file so that nothing is lost");
+            return Err(Box::<Broken>::from(error).after(vec![graph]));
         }
         findings.push(Finding::note(
             "trailing-data",

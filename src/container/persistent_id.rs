@@ -34,8 +34,8 @@ impl StorageRef {
         let place = graph.place(pid);
         let bad = |what: &str| error::tensor_invalid(&place, format!("a persistent id {what}"));
         let items = graph.tuple(pid).ok_or_else(|| bad("is not a tuple"))?;
-        let tag = items.first().and_then(|&tag| text(graph, tag)).ok_or_else(|| bad("does not start with a word"))?;
-        match (tag.as_str(), items) {
+        let tag = items.first().and_then(|&tag| graph.str_or_ascii(tag)).ok_or_else(|| bad("does not start with a word"))?;
+        match (tag, items) {
             ("module", _) => Ok(None),
             ("storage", [_, class, key, location, n_elements, rest @ ..]) if rest.len() <= 1 => {
                 let global = graph.global(*class).ok_or_else(|| bad("names no storage class"))?;
@@ -54,21 +54,13 @@ impl StorageRef {
                 };
                 Ok(Some(StorageRef {
                     class,
-                    key: text(graph, *key).ok_or_else(|| bad("has no key"))?,
-                    location: text(graph, *location).unwrap_or_default(),
+                    key: graph.str_or_ascii(*key).ok_or_else(|| bad("has no key"))?.to_owned(),
+                    location: graph.str_or_ascii(*location).unwrap_or_default().to_owned(),
                     n_elements: count(*n_elements, "number of elements")?,
                     view,
                 }))
             }
-            _ => Err(bad(&format!("is neither a storage nor a module: {} with {} items", crate::text::quoted(&tag, 40), items.len()))),
+            _ => Err(bad(&format!("is neither a storage nor a module: {} with {} items", crate::text::quoted(tag, 40), items.len()))),
         }
-    }
-}
-
-/// Text, a Python 2 string, or bytes, as torch's `maybe_decode_ascii` accepts them.
-fn text(graph: &Graph, id: NodeId) -> Option<String> {
-    match graph.node(id) {
-        Node::Bytes(blob) => std::str::from_utf8(graph.blob(*blob)).ok().map(str::to_owned),
-        _ => graph.str(id).map(str::to_owned),
     }
 }

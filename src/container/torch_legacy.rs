@@ -65,7 +65,15 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     let system = next("the system facts")?;
     let graph = next("the object")?;
     let stream = region.slice(graph.start().offset - start.offset, graph.end()).unwrap_or_else(|| region.clone());
-    let keys = next("the storage keys")?;
+    // What the object would run must not be lost when the rest of the file is broken.
+    let keys = match next("the storage keys") {
+        Ok(keys) => keys,
+        Err(broken) => return Err(broken.after(vec![magic, version, system, graph])),
+    };
+    let (storages, end) = match storages(region, start, at, &graph, &keys) {
+        Ok(storages) => storages,
+        Err(error) => return Err(Box::<Broken>::from(error).after(vec![magic, version, system, graph, keys])),
+    };
 
     let mut findings = Vec::new();
     let mut facts = vec![("pickle_protocol", protocol(&bytes).to_string())];
@@ -78,7 +86,6 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         }
         None => {}
     }
-    let (storages, end) = storages(region, start, at, &graph, &keys)?;
     if end < region.len() {
         let message = format!("{} bytes follow the last storage; torch ignores them", region.len() - end);
         findings.push(Finding::note("trailing-data", start.advanced(end), message));
@@ -131,11 +138,7 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
     let mut storages = HashMap::new();
     for &id in key_ids {
         let bad = |what: &str| error::legacy(&keys.place(id), what);
-        let key = match keys.node(id) {
-            Node::Bytes(blob) => std::str::from_utf8(keys.blob(*blob)).ok(),
-            _ => keys.str(id),
-        };
-        let key = key.ok_or_else(|| bad("a storage key is not text"))?;
+        let key = keys.str_or_ascii(id).ok_or_else(|| bad("a storage key is not text"))?;
         let shown = crate::text::quoted(key, 80);
         let Some(storage) = declared.get(key) else {
             return Err(bad(&format!("storage {shown} is in the file and no tensor declares it")));

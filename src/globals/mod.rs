@@ -39,6 +39,9 @@ pub(crate) enum Meaning {
     DangerousCall(&'static str),
 }
 
+/// The function that reads a whole torch file from bytes, and with it whatever pickle is in there.
+pub(crate) const NESTED_LOADER: &str = "torch.storage._load_from_bytes";
+
 /// Builds the value of a call from its arguments and states.
 pub(crate) type Rebuild = fn(&mut Reader<'_>, &Call) -> Result<Value>;
 

@@ -125,7 +125,7 @@ fn dtype(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let Some(&code) = call.args.first() else { return Err(reader.bad_call(call, "has no type code")) };
     let state = call.states.first().and_then(|&state| graph.tuple(state)).unwrap_or_default();
     let given = |index: usize| state.get(index).is_some_and(|&id| graph.node(id) != &Node::None);
-    let byteorder = state.get(1).and_then(|&id| reader.ascii(id)).unwrap_or_default();
+    let byteorder = state.get(1).and_then(|&id| graph.str_or_ascii(id)).unwrap_or_default();
     if given(3) || given(4) {
         return Ok(Value::NumpyDtype(NumpyDtype::NoTwin("structured arrays".to_owned())));
     }
@@ -139,10 +139,10 @@ fn dtype(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
             None => NumpyDtype::NoTwin(crate::text::printable(&global.path()).into_owned()),
         }));
     }
-    let code = reader.ascii(code).ok_or_else(|| reader.bad_call(call, "has a type code that is no text"))?;
+    let code = graph.str_or_ascii(code).ok_or_else(|| reader.bad_call(call, "has a type code that is no text"))?;
     let (order, code) = match code.split_at_checked(1) {
         Some((order @ ("<" | ">" | "|" | "="), code)) => (order, code),
-        _ => (byteorder.as_str(), code.as_str()),
+        _ => (byteorder, code),
     };
     // A state overrides the order that the code may have.
     let big_endian = if byteorder.is_empty() { order == ">" } else { byteorder == ">" };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::container::{self, Document, StorageClass, StorageRef};
 use crate::error::{self, Code, Error, Result};
 use crate::finding::Finding;
-use crate::globals::{Meaning, meaning};
+use crate::globals::{Meaning, NESTED_LOADER, meaning};
 use crate::limits::ReadOptions;
 use crate::pickle::{Blob, Graph, Node, NodeId, Object, Origin};
 use crate::place::Place;
@@ -53,6 +53,17 @@ pub struct Absence {
     pub reason: String,
     pub dtype: Option<String>,
     pub shape: Option<Vec<i64>>,
+}
+
+impl Absence {
+    /// A tensor on torch's `meta` device.
+    pub(crate) fn meta(dtype: Option<Dtype>, shape: &[i64]) -> Self {
+        Absence {
+            reason: "it is a meta tensor: the file holds no data for it".to_owned(),
+            dtype: dtype.map(|dtype| dtype.name().to_owned()),
+            shape: Some(shape.to_vec()),
+        }
+    }
 }
 
 /// Part of a storage, with the element type that the reference to it gives.
@@ -243,7 +254,7 @@ impl<'a> Reader<'a> {
         let graph = self.graph();
         args.iter().all(|&arg| {
             let parts = match graph.node(arg) {
-                Node::List(_) | Node::Dict(_) | Node::Set(_) if graph.changed_since(arg, id) => return false,
+                _ if graph.changed_since(arg, id) => return false,
                 Node::List(_) | Node::Dict(_) | Node::Tuple(_) => graph.children(arg),
                 Node::Object(size) if is_size(graph, size) => vec![size.args],
                 _ => return true,
@@ -280,11 +291,7 @@ impl<'a> Reader<'a> {
         match meaning(&global.module, &global.name) {
             Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)) => self.nested(at.id, |reader| rebuild(reader, &call)),
             Some(Meaning::Unsupported(what)) => Ok(Value::Unsupported(self.unsupported(at.id, what))),
-            _ => {
-                let message =
-                    format!("a tensor would be rebuilt by {}, which is not a known rebuild", crate::text::quoted(&global.path(), 100));
-                Ok(Value::Unsupported(error::opaque(&place, message)))
-            }
+            _ => Ok(Value::Unsupported(self.unknown_rebuild(at.id, &global.path()))),
         }
     }
 
@@ -304,7 +311,7 @@ impl<'a> Reader<'a> {
         error::tensor_invalid(&self.place(call.id), format!("{} {what}", call.name))
     }
 
-    /// Integers of a tuple, a list or a `torch.Size`.
+    /// Integers of a tuple or a `torch.Size`.
     pub(crate) fn dims(&self, call: &Call, id: NodeId) -> Result<Vec<i64>> {
         let graph = self.graph();
         if matches!(graph.node(id), Node::List(_)) {
@@ -346,11 +353,7 @@ impl<'a> Reader<'a> {
         let place = self.place(call.id);
         let stored = &self.storages[storage.id.index()];
         if matches!(stored.content, Content::Meta) {
-            return Ok(Value::Absent(Absence {
-                reason: "it is a meta tensor: the file holds no data for it".to_owned(),
-                dtype: Some(dtype.name().to_owned()),
-                shape: Some(declared.shape.to_vec()),
-            }));
+            return Ok(Value::Absent(Absence::meta(Some(dtype), declared.shape)));
         }
         if transform.conj && dtype.parts() == 1 {
             return Err(self.bad_call(call, &format!("conjugates a {} tensor", dtype.name())));
@@ -398,15 +401,6 @@ impl<'a> Reader<'a> {
     pub(crate) fn blob_region(&self, blob: Blob) -> Region {
         let in_stream = blob.stream_offset().and_then(|at| self.document.stream.slice(at, blob.len()));
         in_stream.unwrap_or_else(|| Region::memory(self.graph().blob_shared(blob)))
-    }
-
-    /// Text, or bytes that are ASCII.
-    pub(crate) fn ascii(&self, id: NodeId) -> Option<String> {
-        let graph = self.graph();
-        match graph.node(id) {
-            Node::Bytes(blob) => std::str::from_utf8(graph.blob(*blob)).ok().filter(|text| text.is_ascii()).map(str::to_owned),
-            _ => graph.str(id).map(str::to_owned),
-        }
     }
 
     // ---- storages ----
@@ -471,7 +465,7 @@ impl<'a> Reader<'a> {
         }
         for id in graph.ids() {
             let callable = graph.object(id).and_then(|object| graph.global(object.callable));
-            if callable.is_some_and(|global| global.path() == "torch.storage._load_from_bytes") {
+            if callable.is_some_and(|global| global.path() == NESTED_LOADER) {
                 self.value(id)?;
             }
         }

@@ -142,8 +142,7 @@ fn rebuild_from_array(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 fn rebuild_meta(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let &[dtype, size, _, _] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
     let shape = reader.dims(call, size)?;
-    let dtype = torch_dtype(reader, dtype).map(|dtype| dtype.name().to_owned());
-    Ok(Value::Absent(Absence { reason: "it is a meta tensor: the file holds no data for it".to_owned(), dtype, shape: Some(shape) }))
+    Ok(Value::Absent(Absence::meta(torch_dtype(reader, dtype), &shape)))
 }
 
 /// A lazy module's parameter that was never given a shape.

@@ -211,10 +211,11 @@ impl Graph {
         self.offsets[id.index()]
     }
 
-    /// Whether a container or object was changed by an opcode after the one that made `later`: a call that got it as an
-    /// argument did not see that change.
+    /// Whether a list, dict or set was changed by an opcode after the one that made `later`: a call that got it as an
+    /// argument did not see that change. Objects keep their identity in what a call makes, and are never said to change.
     pub fn changed_since(&self, id: NodeId, later: NodeId) -> bool {
-        self.changes.get(&id).is_some_and(|&change| change > self.offset(later))
+        let container = matches!(self.node(id), Node::List(_) | Node::Dict(_) | Node::Set(_));
+        container && self.changes.get(&id).is_some_and(|&change| change > self.offset(later))
     }
 
     /// The first byte of the stream.
@@ -283,6 +284,14 @@ impl Graph {
         match self.text(id)? {
             Text::Utf8(text) => Some(text),
             Text::Surrogates(_) => None,
+        }
+    }
+
+    /// Plain UTF-8 text, or bytes that are ASCII: what Python 2 wrote as `str` comes as either.
+    pub fn str_or_ascii(&self, id: NodeId) -> Option<&str> {
+        match self.node(id) {
+            Node::Bytes(blob) => std::str::from_utf8(self.blob(*blob)).ok().filter(|text| text.is_ascii()),
+            _ => self.str(id),
         }
     }
 

@@ -42,7 +42,7 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
     };
     match machine.run(Decoder::new(stream, start, limits), limits) {
         Ok(()) => Ok(machine.graph),
-        Err(error) => Err(Box::new(Broken { error, graph: Some(machine.graph) })),
+        Err(error) => Err(Box::new(Broken { error, graphs: vec![machine.graph] })),
     }
 }
 
@@ -51,14 +51,23 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
 pub struct Broken {
     /// Why it does not.
     pub error: Error,
-    /// What was built, when it was a pickle that broke. Its root means nothing.
-    pub graph: Option<Graph>,
+    /// What was built: by pickles before it, and by the one that broke, whose root means nothing.
+    pub graphs: Vec<Graph>,
+}
+
+impl Broken {
+    /// The same, after `earlier` pickles.
+    #[must_use]
+    pub fn after(mut self: Box<Self>, earlier: Vec<Graph>) -> Box<Self> {
+        self.graphs.splice(0..0, earlier);
+        self
+    }
 }
 
 /// Whatever else ends the reading of a file.
 impl From<Error> for Box<Broken> {
     fn from(error: Error) -> Self {
-        Box::new(Broken { error, graph: None })
+        Box::new(Broken { error, graphs: Vec::new() })
     }
 }
 
@@ -550,7 +559,7 @@ mod tests {
     #[test]
     fn a_call_before_the_break_is_not_lost() {
         let broken = run(&Bytes::from_static(b"cos\nsystem\n(S'x'\ntR\xff"), &Place::start_of(""), &Limits::default()).unwrap_err();
-        let graph = broken.graph.unwrap();
+        let graph = &broken.graphs[0];
         assert_eq!(graph.globals().len(), 1);
         assert!(graph.ids().any(|id| graph.object(id).is_some()));
     }

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::finding::{Finding, Severity};
-use crate::globals::{Meaning, meaning};
+use crate::globals::{Meaning, NESTED_LOADER, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 
 /// After this many findings, and this many about one global, only their number goes on.
@@ -71,14 +71,12 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     Some(Finding { kind, severity, global: Some(path), place, message, arguments: Some(preview(graph, object)) })
 }
 
-const LOADS_A_NESTED_FILE: &str = "torch.storage._load_from_bytes";
-
 fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {
     let global = graph.global(id)?;
     let how = match meaning(&global.module, &global.name) {
         Some(Meaning::Dangerous(how)) => how,
         // Read where it is called; handed on, the file in its argument would go unread.
-        Some(Meaning::Rebuild(_)) if global.path() == LOADS_A_NESTED_FILE => "loads another file from bytes",
+        Some(Meaning::Rebuild(_)) if global.path() == NESTED_LOADER => "loads another file from bytes",
         _ => return None,
     };
     let path = global.path();

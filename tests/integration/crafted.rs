@@ -174,3 +174,16 @@ fn a_tensor_that_is_a_key_is_not_lost() {
     let pickle = format!("(d{}I1\nsS'w'\n{}s.", array("ab"), array("cd"));
     assert_eq!(run(&pickle, &[]).tensors, tensors(&[("__keys__.0", "ab"), ("w", "cd")]));
 }
+
+#[test]
+fn a_payload_is_reported_whatever_is_wrong_behind_it() {
+    let payload = "cos\nsystem\n(S'true'\ntR.";
+    let legacy = format!("L119547037146038801333356L\n.I1001\n.(d.{payload}");
+    let second_pickle = format!("{payload}{payload}");
+    for (pickle, reason) in
+        [(legacy.clone(), "truncated"), (format!("{legacy}(S'0'\nl."), "legacy-malformed"), (second_pickle, "pickle-multiple")]
+    {
+        let outcome = run(&pickle, &[]);
+        assert_eq!((outcome.reason.as_deref(), outcome.findings), (Some(reason), vec!["callable".to_owned()]), "{}", pickle.escape_debug());
+    }
+}
