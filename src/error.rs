@@ -259,6 +259,12 @@ pub(crate) fn limit(name: &str, seen: impl fmt::Display, allowed: u64) -> Error 
         .help(format!("if you trust the file, raise it with --limit {name}=VALUE"))
 }
 
+/// The output would be larger than its budget.
+pub(crate) fn output_too_big(bytes_needed: u128, allowed: u64) -> Error {
+    let shown = bytes(u64::try_from(bytes_needed).unwrap_or(u64::MAX));
+    limit("output-bytes", format_args!("the tensors need {bytes_needed} bytes ({shown})"), allowed)
+}
+
 // ---- pickle ---------------------------------------------------------------------------------------------------
 
 pub(crate) fn pickle(place: &Place, what: impl Into<String>) -> Error {
@@ -363,8 +369,4 @@ pub(crate) fn denied(what: impl Into<String>) -> Error {
 
 pub(crate) fn mismatch(message: impl Into<String>) -> Error {
     Error::new(Code::Mismatch, message)
-}
-
-pub(crate) fn storage_too_big(what: &str, bytes_needed: u128, allowed: u64) -> Error {
-    limit("output-bytes", format_args!("{what} {bytes_needed} bytes ({})", bytes(u64::try_from(bytes_needed).unwrap_or(u64::MAX))), allowed)
 }

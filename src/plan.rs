@@ -65,7 +65,7 @@ impl Plan {
             let start = end;
             end = start.checked_add(len).filter(|&end| end <= budget).ok_or_else(|| {
                 let needed = u128::from(start) + u128::from(len);
-                error::storage_too_big("the tensors need", needed, budget).at(&checkpoint.tensor(planned.tensor).place)
+                error::output_too_big(needed, budget).at(&checkpoint.tensor(planned.tensor).place)
             })?;
             planned.bytes = start..end;
         }
