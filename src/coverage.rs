@@ -86,7 +86,7 @@ mod tests {
         for (shape, strides, covered) in
             [(&[3, 2][..], &[1, 3][..], 24), (&[2], &[2], 8), (&[2, 2], &[3, 1], 16), (&[4], &[0], 4), (&[0], &[1], 0)]
         {
-            let view = View::new(&Declared { shape, strides, offset: 0 }, 4, 24, &Place::start_of("")).unwrap();
+            let view = View::new(&Declared { shape, strides, offset: 0, step_bytes: 4 }, 4, 24, &Place::start_of("")).unwrap();
             assert_eq!(total(runs(&view, &mut MAX_RUNS.clone())), covered, "{shape:?} {strides:?}");
         }
     }

@@ -34,6 +34,7 @@ pub(crate) fn value(graph: &Graph, id: NodeId) -> String {
             graph.global(id).map_or_else(|| "a class".to_owned(), |global| format!("the class or function {}", printable(&global.path())))
         }
         Node::Persistent(_) => "a storage".to_owned(),
+        Node::Given => "an array".to_owned(),
         Node::Object(object) => match graph.global(object.callable) {
             Some(global) => format!("an object of {}", printable(&global.path())),
             None => "an object".to_owned(),

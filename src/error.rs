@@ -76,6 +76,14 @@ codes! {
     ZipCrc = "zip-crc", Input;
     /// A member that the checkpoint needs is not in the archive.
     MissingEntry = "missing-entry", Input;
+    /// The header of a `.npy` file is not one that numpy writes.
+    NpyMalformed = "npy-malformed", Input;
+    /// The tar structure is damaged.
+    TarMalformed = "tar-malformed", Input;
+    /// Two readers could see two different archives.
+    TarAmbiguous = "tar-ambiguous", Input;
+    /// Compressed data is damaged.
+    CompressionMalformed = "compression-malformed", Input;
     /// The pickle stream is not one that Python would load.
     PickleMalformed = "pickle-malformed", Input;
     /// The stream needs something that only its producer's process has.

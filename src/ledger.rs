@@ -34,8 +34,8 @@ pub struct Ledger {
     pub tensors: Vec<TensorRecord>,
     /// Names that are the same tensor as another one: dropped name to kept name.
     pub aliases: BTreeMap<String, String>,
-    /// Tensors that safetensors cannot hold as they are, and what they were.
-    pub lowered: BTreeMap<String, String>,
+    /// Tensors that safetensors cannot hold as they are, by the name that each would have.
+    pub lowered: BTreeMap<String, LoweredRecord>,
     pub left_out: Vec<LeftOutRecord>,
     /// Tensors outside the root.
     pub outside_root: Vec<OutsideRecord>,
@@ -118,6 +118,23 @@ pub struct Origin {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// A tensor that is written as others. `docs/lowering.md` has the policy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LoweredRecord {
+    /// The kind of tensor: `quantized`, `sparse_coo`, `subclass` ...
+    pub kind: String,
+    /// As its library calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<i64>>,
+    /// What else is needed to make it again: the axis, the scheme, the unit.
+    #[serde(flatten)]
+    pub details: serde_json::Map<String, serde_json::Value>,
+    /// The names that are written of it.
+    pub parts: Vec<String>,
 }
 
 /// A tensor inside the root that is not written.
@@ -242,10 +259,15 @@ impl Ledger {
                 }
             })
             .collect();
-        let lowered = plan.tensors.iter().filter_map(|planned| {
-            let tensor = checkpoint.tensor(planned.tensor);
-            let from = tensor.lowered_from.clone().or_else(|| tensor.dtype.is_lowered().then(|| tensor.dtype.name().to_owned()));
-            Some((planned.name.to_string(), from?))
+        let lowered = selected.lowered.iter().map(|lowered| {
+            let record = LoweredRecord {
+                kind: lowered.lowering.kind.to_owned(),
+                dtype: lowered.lowering.dtype.clone(),
+                shape: lowered.lowering.shape.clone(),
+                details: lowered.lowering.details.clone(),
+                parts: lowered.parts.iter().map(ToString::to_string).collect(),
+            };
+            (lowered.name.clone(), record)
         });
         Ledger {
             manifest_version: MANIFEST_VERSION,
@@ -317,9 +339,8 @@ impl Ledger {
 }
 
 fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
-    let referenced: std::collections::HashSet<&str> = checkpoint.storages.iter().map(|storage| storage.key.as_str()).collect();
-    let used = |key: &Option<String>| key.as_deref().is_some_and(|key| referenced.contains(key));
-    let unused = checkpoint.document.members.iter().filter(|m| !m.structural && !used(&m.storage_key));
+    let referenced: std::collections::HashSet<&str> = checkpoint.storages.iter().map(|storage| &*storage.place.member).collect();
+    let unused = checkpoint.document.members.iter().filter(|m| !m.structural && !referenced.contains(m.name.as_str()));
     unused.map(|m| MemberRecord { name: m.name.clone(), bytes: m.len }).collect()
 }
 

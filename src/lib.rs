@@ -58,6 +58,7 @@ pub mod ledger;
 pub mod limits;
 pub mod manifest;
 mod names;
+mod numpy;
 mod output;
 pub mod pickle;
 pub mod place;

@@ -8,6 +8,7 @@ pub(super) const NOT_IN_STATE_DICT: &str = "it is an attribute of a module and n
 const NON_PERSISTENT: &str = "it is a non-persistent buffer of a module and not in its state_dict()";
 
 /// Something in a container: the step to it, and whether it counts as part of the model.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub step: Step,
     pub node: NodeId,

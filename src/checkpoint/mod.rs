@@ -7,11 +7,12 @@ mod contents;
 mod walk;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::container::Document;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::globals::{Absence, Reader, TensorId, Value};
+use crate::globals::{Absence, Lowering, Reader, TensorId, Value};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths};
 use crate::pickle::{Graph, Node, NodeId};
@@ -44,12 +45,14 @@ pub struct Checkpoint {
 #[derive(Debug, Clone)]
 pub struct Leaf {
     pub path: PathId,
-    /// For a part of a tensor that is more than one buffer, what is added to its name: `.scale`; else empty.
-    pub part: &'static str,
+    /// For a part of a lowered tensor, what is added to its name: `.scale`; else empty.
+    pub part: Arc<str>,
     /// The node that is the tensor.
     pub node: NodeId,
     /// What is there.
     pub content: Content,
+    /// What the tensor was that this is a part of.
+    pub lowering: Option<Arc<Lowering>>,
     /// Why it is no part of the model although it has data: an attribute that `state_dict()` does not give.
     pub aside: Option<&'static str>,
 }
@@ -60,6 +63,8 @@ pub enum Content {
     Tensor(TensorId),
     Absent(Absence),
     Unsupported(Error),
+    /// A tensor subclass: its tensors are the leaves below.
+    Wrapper,
 }
 
 /// Why a document cannot be understood, and the nested pickles that were read until then: what they would run must not
@@ -78,14 +83,14 @@ impl Checkpoint {
     pub fn of(document: Document, options: &ReadOptions) -> Result<Checkpoint, Box<NotUnderstood>> {
         let graph = &document.graph;
         let mut reader = Reader::new(&document, options);
-        let values = evaluate(&mut reader);
+        let values = evaluate(&mut reader, &document);
         let found = reader.finish();
         let values = match values {
             Ok(values) => values,
             Err(error) => return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles })),
         };
         let holds = holding(graph, values.keys().copied());
-        let mut walk = Walk::new(graph, options, values, found.attributes, holds, found.nested_findings);
+        let mut walk = Walk::new(&document, options, values, found.attributes, holds, found.nested_findings);
         if let Err(error) = walk.run() {
             return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles }));
         }
@@ -112,13 +117,13 @@ impl Checkpoint {
     }
 }
 
-/// The values of all nodes below the root that are more than inert.
-fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
+/// The values of all nodes below the roots that are more than inert.
+fn evaluate(reader: &mut Reader<'_>, document: &Document) -> Result<HashMap<NodeId, Value>> {
     let graph = reader.graph();
     reader.load_all_nested()?;
     let mut reached = vec![false; graph.len()];
-    let mut pending = vec![graph.root()];
-    reached[graph.root().index()] = true;
+    let mut pending: Vec<NodeId> = document.roots().collect();
+    pending.iter().for_each(|root| reached[root.index()] = true);
     while let Some(id) = pending.pop() {
         for child in graph.children(id) {
             if !std::mem::replace(&mut reached[child.index()], true) {
@@ -128,7 +133,7 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
     }
     let mut values = HashMap::new();
     for id in graph.ids().filter(|id| reached[id.index()]) {
-        if matches!(graph.node(id), Node::Object(_) | Node::Persistent(_)) {
+        if matches!(graph.node(id), Node::Object(_) | Node::Persistent(_) | Node::Given) {
             let value = reader.value(id)?;
             if !matches!(value, Value::Inert | Value::Bytes(..) | Value::NumpyDtype(_)) {
                 values.insert(id, value);

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::checkpoint::contents::{Entry, Module, NOT_IN_STATE_DICT, given_pairs, indexed, state_entries};
 use crate::checkpoint::{Content, Leaf};
+use crate::container::Document;
 use crate::error::{self, Result};
 use crate::finding::Finding;
-use crate::globals::{Absence, Meaning, Value, meaning};
+use crate::globals::{Absence, Attributes, Meaning, PartContent, Value, meaning};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
@@ -19,9 +21,11 @@ const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
 pub(super) struct Walk<'a> {
     graph: &'a Graph,
+    /// Values beside the root, with their names.
+    beside: &'a [(String, NodeId)],
     options: &'a ReadOptions,
     values: HashMap<NodeId, Value>,
-    attributes: HashMap<NodeId, Vec<NodeId>>,
+    attributes: HashMap<NodeId, Attributes>,
     holds: Vec<bool>,
     /// What is in each container that was walked, as far as it holds tensors.
     inside: HashMap<NodeId, Rc<[Entry]>>,
@@ -43,15 +47,16 @@ struct Frame {
 
 impl<'a> Walk<'a> {
     pub fn new(
-        graph: &'a Graph,
+        document: &'a Document,
         options: &'a ReadOptions,
         values: HashMap<NodeId, Value>,
-        attributes: HashMap<NodeId, Vec<NodeId>>,
+        attributes: HashMap<NodeId, Attributes>,
         holds: Vec<bool>,
         findings: Vec<Finding>,
     ) -> Self {
         let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
-        Walk { graph, options, values, attributes, holds, inside, paths, leaves, findings }
+        let (graph, beside) = (&document.graph, document.beside.as_slice());
+        Walk { graph, beside, options, values, attributes, holds, inside, paths, leaves, findings }
     }
 
     /// Depth first, in the order of the file, with a stack of its own.
@@ -72,7 +77,12 @@ impl<'a> Walk<'a> {
                 }
                 self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(node)))?;
                 let leaves_before = self.leaves.len();
-                let entries = self.enter(node, path, aside)?;
+                let mut entries = self.enter(node, path, aside)?;
+                if frames.is_empty() && !self.beside.is_empty() {
+                    let beside = self.beside.iter().filter(|(_, id)| self.holds[id.index()]);
+                    let beside = beside.map(|(name, id)| Entry::new(Step::new(StepKind::Key, name.as_str()), *id));
+                    entries = entries.iter().cloned().chain(beside).collect();
+                }
                 open[node.index()] = true;
                 frames.push(Frame { node, path, aside, entries, next: 0, leaves_before });
             }
@@ -104,8 +114,24 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The node that stands at `node`: another one, when this is only its place or an array without dimensions around it.
+    fn resolve(&self, mut node: NodeId) -> Result<NodeId> {
+        for _ in 0..=self.options.limits.depth {
+            node = match self.values.get(&node) {
+                Some(Value::StandsFor(target)) => *target,
+                Some(Value::ObjectArray { items, scalar: true }) => match self.graph.sequence(*items) {
+                    Some(&[only]) if self.holds[only.index()] => only,
+                    _ => return Ok(node),
+                },
+                _ => return Ok(node),
+            };
+        }
+        Err(error::limit("depth", "arrays without dimensions inside one another", self.options.limits.depth).at(&self.graph.place(node)))
+    }
+
     /// Records the leaf that a node is, and lists what is inside it, listed once for each node.
     fn enter(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<Rc<[Entry]>> {
+        let node = self.resolve(node)?;
         self.record(node, path, aside)?;
         if let Some(known) = self.inside.get(&node) {
             return Ok(Rc::clone(known));
@@ -117,38 +143,52 @@ impl<'a> Walk<'a> {
     }
 
     fn list(&mut self, node: NodeId) -> Result<Vec<Entry>> {
-        match self.values.get(&node) {
-            None => self.entries(node),
-            Some(Value::ObjectArray { items }) => Ok(indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect()),
-            Some(_) => {
-                let attributes = self.attributes.get(&node).map(Vec::as_slice).unwrap_or_default();
-                let entries = attributes.iter().flat_map(|&state| state_entries(self.graph, &[state]));
-                Ok(entries.map(|entry| Entry { aside: Some(OF_A_TENSOR), ..entry }).collect())
-            }
-        }
+        let value = self.values.get(&node);
+        let own = match value {
+            None => return self.entries(node),
+            Some(Value::ObjectArray { items, .. }) => return Ok(indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect()),
+            Some(Value::Wrapper(_, states)) => state_entries(self.graph, states),
+            Some(_) => Vec::new(),
+        };
+        let attributes = self.attributes.get(&node);
+        let aside = attributes.is_none_or(|attributes| !attributes.own).then_some(OF_A_TENSOR);
+        let states = attributes.map(|attributes| attributes.states.as_slice()).unwrap_or_default();
+        let entries = states.iter().flat_map(|&state| state_entries(self.graph, &[state]));
+        Ok(own.into_iter().chain(entries.map(|entry| Entry { aside, ..entry })).collect())
     }
 
     fn record(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<()> {
+        let leaf = |content: Content| Leaf { path, part: "".into(), node, content, lowering: None, aside };
         let content = match self.values.get(&node) {
             None | Some(Value::Bytes(..) | Value::NumpyDtype(_) | Value::Inert) => return Ok(()),
+            Some(Value::StandsFor(_)) => return Ok(()),
             Some(Value::Tensor(id)) => Content::Tensor(*id),
             Some(Value::Absent(absence)) => Content::Absent(absence.clone()),
             Some(Value::Unsupported(error)) => Content::Unsupported(error.clone()),
             Some(Value::Storage(_)) => Content::Absent(absence("it is a bare storage, not a tensor")),
-            Some(Value::Parts(parts)) => {
-                for (part, id) in parts.clone() {
-                    self.leaf(Leaf { path, part, node, content: Content::Tensor(id), aside })?;
+            Some(Value::Wrapper(lowering, _)) => {
+                let lowering = Some(Arc::clone(lowering));
+                return self.leaf(Leaf { lowering, ..leaf(Content::Wrapper) });
+            }
+            Some(Value::Lowered(lowering, parts)) => {
+                let (lowering, parts) = (Arc::clone(lowering), parts.clone());
+                for part in parts {
+                    let content = match part.content {
+                        PartContent::Tensor(id) => Content::Tensor(id),
+                        PartContent::Absent(absence) => Content::Absent(absence),
+                    };
+                    self.leaf(Leaf { part: part.suffix, lowering: Some(Arc::clone(&lowering)), ..leaf(content) })?;
                 }
                 return Ok(());
             }
-            Some(Value::ObjectArray { items }) => {
+            Some(Value::ObjectArray { items, .. }) => {
                 if self.graph.children(*items).iter().any(|item| self.holds[item.index()]) {
                     return Ok(());
                 }
                 Content::Absent(absence("it is an array of Python objects, not of numbers"))
             }
         };
-        self.leaf(Leaf { path, part: "", node, content, aside })
+        self.leaf(leaf(content))
     }
 
     fn leaf(&mut self, leaf: Leaf) -> Result<()> {

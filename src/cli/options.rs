@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use depickle::ConvertOptions;
 use depickle::limits::{Limits, ReadOptions};
 use depickle::rules::Deny;
-use depickle::select::{Root, Selection, Shared};
+use depickle::select::{Lower, Root, Selection, Shared};
 
 /// Which tensors are taken, and how the input is read.
 #[derive(Debug, Clone, Args)]
@@ -18,6 +18,11 @@ pub(super) struct InputArgs {
     /// Tensors that are the same under several names: drop keeps one name and records the others, copy writes all
     #[arg(long, value_enum, default_value_t = SharedArg::Drop)]
     shared: SharedArg,
+
+    /// Tensors that safetensors cannot hold as they are (quantized, sparse, nested ...): plain writes what they are made of
+    /// and records it, refuse is an error
+    #[arg(long, value_enum, default_value_t = LowerArg::Plain)]
+    lower: LowerArg,
 
     /// Take only tensors whose name matches; may be given several times
     #[arg(long, value_name = "GLOB")]
@@ -44,6 +49,12 @@ pub(super) struct InputArgs {
 enum SharedArg {
     Drop,
     Copy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LowerArg {
+    Plain,
+    Refuse,
 }
 
 /// From which severity on findings refuse a file.
@@ -76,6 +87,10 @@ impl InputArgs {
         selection.shared = match self.shared {
             SharedArg::Drop => Shared::Drop,
             SharedArg::Copy => Shared::Copy,
+        };
+        selection.lower = match self.lower {
+            LowerArg::Plain => Lower::Plain,
+            LowerArg::Refuse => Lower::Refuse,
         };
         selection.include.clone_from(&self.include);
         selection.exclude.clone_from(&self.exclude);

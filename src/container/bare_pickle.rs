@@ -63,16 +63,7 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         ));
     }
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
-    Ok(Document {
-        kind: Kind::BarePickle,
-        facts,
-        graph,
-        stream: region.clone(),
-        storages: Default::default(),
-        members: Vec::new(),
-        side_pickles: Vec::new(),
-        findings,
-    })
+    Ok(Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) })
 }
 
 /// The protocol that a stream announces; 0 and 1 do not.

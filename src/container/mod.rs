@@ -4,18 +4,23 @@
 
 mod bare_pickle;
 mod foreign;
+mod npy;
+mod npz;
 mod persistent_id;
 mod storage_class;
 mod torch_legacy;
 mod torch_zip;
+mod zip;
 mod zip_directory;
+mod zip_member;
 
 use std::collections::HashMap;
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
-use crate::pickle::{Broken, Graph};
+use crate::numpy::RawArray;
+use crate::pickle::{Broken, Graph, NodeId};
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::Storage;
@@ -34,6 +39,10 @@ pub enum Kind {
     TorchLegacy,
     /// `pickle.dump`.
     BarePickle,
+    /// `numpy.save`.
+    Npy,
+    /// `numpy.savez`.
+    Npz,
 }
 
 impl Kind {
@@ -43,6 +52,8 @@ impl Kind {
             Kind::TorchZip => "torch-zip",
             Kind::TorchLegacy => "torch-legacy",
             Kind::BarePickle => "bare-pickle",
+            Kind::Npy => "npy",
+            Kind::Npz => "npz",
         }
     }
 }
@@ -54,18 +65,100 @@ pub struct Document {
     pub kind: Kind,
     /// What the file says of its producer, in a fixed order: `byteorder`, `format_version` ...
     pub facts: Vec<(&'static str, String)>,
-    /// The pickle that describes the checkpoint.
+    /// What the pickles say, as one graph.
     pub graph: Graph,
-    /// The bytes of that pickle's stream.
-    pub stream: Region,
-    /// The byte buffers by the key that persistent ids use.
-    pub storages: HashMap<String, Storage>,
+    /// For each stream of the graph its bytes, and which of the `spaces` its persistent ids mean.
+    pub streams: Vec<StreamSource>,
+    /// Byte buffers by the key that persistent ids use.
+    pub spaces: Vec<HashMap<String, Storage>>,
+    /// What stands where the graph has a value of the container.
+    pub given: HashMap<NodeId, Given>,
+    /// Further values beside the root, and the name of each.
+    pub beside: Vec<(String, NodeId)>,
     /// The members of an archive, in its order; empty for other containers.
     pub members: Vec<Member>,
     /// Other pickles that loading the file runs, such as the four small ones of a legacy file.
     pub side_pickles: Vec<Graph>,
     /// What the container itself gives reason to say.
     pub findings: Vec<Finding>,
+}
+
+/// The bytes of a stream, and where its persistent ids lead.
+#[derive(Debug, Clone)]
+pub struct StreamSource {
+    pub bytes: Region,
+    /// An index into the spaces of the document.
+    pub space: usize,
+}
+
+/// A value that a container holds itself.
+#[derive(Debug, Clone)]
+pub enum Given {
+    /// An array in numpy's form.
+    Array(RawArray),
+}
+
+impl Document {
+    /// A document of one pickle.
+    pub(crate) fn of_pickle(kind: Kind, graph: Graph, stream: Region) -> Self {
+        Document {
+            kind,
+            facts: Vec::new(),
+            graph,
+            streams: vec![StreamSource { bytes: stream, space: 0 }],
+            spaces: vec![HashMap::new()],
+            given: HashMap::new(),
+            beside: Vec::new(),
+            members: Vec::new(),
+            side_pickles: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// A document of arrays, without a pickle: one, or a dict of several.
+    pub(crate) fn of_arrays(kind: Kind, start: &Place, keys: Option<&[String]>, arrays: Vec<RawArray>) -> Self {
+        let (graph, values) = Graph::given(start, keys);
+        let mut document = Document::of_pickle(kind, graph, Region::memory(Default::default()));
+        document.given = values.into_iter().zip(arrays.into_iter().map(Given::Array)).collect();
+        document
+    }
+
+    /// Takes over all that `other` holds, except its facts, and returns the value that was its root.
+    ///
+    /// # Errors
+    /// The limit on memory, when there are more nodes than can be counted.
+    pub(crate) fn adopt(&mut self, other: Document) -> Result<NodeId> {
+        let (nodes, spaces) = (self.graph.len(), self.spaces.len());
+        let root = self.graph.adopt(other.graph)?;
+        self.streams.extend(other.streams.into_iter().map(|stream| StreamSource { space: stream.space + spaces, ..stream }));
+        self.spaces.extend(other.spaces);
+        self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
+        self.beside.extend(other.beside.into_iter().map(|(name, id)| (name, id.moved(nodes))));
+        self.members.extend(other.members);
+        self.side_pickles.extend(other.side_pickles);
+        self.findings.extend(other.findings);
+        Ok(root)
+    }
+
+    /// Takes over another pickle whose persistent ids mean what those of the first one mean.
+    ///
+    /// # Errors
+    /// The limit on memory, when there are more nodes than can be counted.
+    pub(crate) fn adopt_pickle(&mut self, graph: Graph, stream: Region) -> Result<NodeId> {
+        let root = self.graph.adopt(graph)?;
+        self.streams.push(StreamSource { bytes: stream, space: 0 });
+        Ok(root)
+    }
+
+    /// The values that a walk starts from.
+    pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::once(self.graph.root()).chain(self.beside.iter().map(|(_, id)| *id))
+    }
+
+    /// All pickles of the file, in its order.
+    pub fn pickles(&self) -> impl Iterator<Item = &Graph> {
+        self.side_pickles.iter().chain([&self.graph])
+    }
 }
 
 /// One member of an archive.
@@ -92,8 +185,12 @@ type Sniff = fn(&[u8]) -> bool;
 type Open = fn(&Region, &Place, &ReadOptions) -> Outcome;
 
 /// How each container is recognised, first match wins.
-const SNIFF: &[(Sniff, Open)] =
-    &[(torch_zip::sniff, torch_zip::open), (torch_legacy::sniff, torch_legacy::open), (bare_pickle::sniff, bare_pickle::open)];
+const SNIFF: &[(Sniff, Open)] = &[
+    (zip::sniff, zip::open),
+    (npy::sniff, npy::open),
+    (torch_legacy::sniff, torch_legacy::open),
+    (bare_pickle::sniff, bare_pickle::open),
+];
 
 /// Bytes of the head that recognition may look at.
 const HEAD_BYTES: u64 = 1024;

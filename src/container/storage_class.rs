@@ -9,8 +9,8 @@ pub enum StorageClass {
     Plain(Dtype),
     /// Elements of a quantized dtype, by its name, and the integers that stand for them.
     Quantized(&'static str, Dtype),
-    /// Elements of a quantized dtype of which several share a byte.
-    Packed(&'static str),
+    /// Elements of a quantized dtype, by its name, and how many of them share a byte.
+    Packed(&'static str, i64),
 }
 
 impl StorageClass {
@@ -18,7 +18,7 @@ impl StorageClass {
     pub(crate) fn dtype(self) -> Option<Dtype> {
         match self {
             StorageClass::Plain(dtype) => Some(dtype),
-            StorageClass::Quantized(..) | StorageClass::Packed(_) => None,
+            StorageClass::Quantized(..) | StorageClass::Packed(..) => None,
         }
     }
 
@@ -26,7 +26,7 @@ impl StorageClass {
     pub(crate) fn item_bytes(self) -> u8 {
         match self {
             StorageClass::Plain(dtype) | StorageClass::Quantized(_, dtype) => dtype.item_bytes(),
-            StorageClass::Packed(_) => 1,
+            StorageClass::Packed(..) => 1,
         }
     }
 }
@@ -50,8 +50,8 @@ const STORAGE_CLASSES: &[(&str, StorageClass)] = &[
     ("QUInt8", StorageClass::Quantized("quint8", Dtype::U8)),
     ("QInt8", StorageClass::Quantized("qint8", Dtype::I8)),
     ("QInt32", StorageClass::Quantized("qint32", Dtype::I32)),
-    ("QUInt4x2", StorageClass::Packed("quint4x2")),
-    ("QUInt2x4", StorageClass::Packed("quint2x4")),
+    ("QUInt4x2", StorageClass::Packed("quint4x2", 2)),
+    ("QUInt2x4", StorageClass::Packed("quint2x4", 4)),
 ];
 
 /// The storage class that a global names. Only `torch`, `torch.cuda` and `torch.storage` own storage classes.

@@ -90,16 +90,15 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         let message = format!("{} bytes follow the last storage; torch ignores them", region.len() - end);
         findings.push(Finding::note("trailing-data", start.advanced(end), message));
     }
-    Ok(Document {
-        kind: Kind::TorchLegacy,
-        facts,
-        graph,
-        stream,
-        storages,
-        members: Vec::new(),
-        side_pickles: vec![magic, version, system, keys],
-        findings,
-    })
+    let side_pickles = vec![magic, version, system, keys];
+    for pickle in &side_pickles {
+        if let Some(id) = pickle.ids().find(|&id| pickle.object(id).is_some()) {
+            let message = "a pickle beside the object makes something, where torch writes only numbers and names";
+            let error = error::legacy(&pickle.place(id), message);
+            return Err(Box::<Broken>::from(error).after(side_pickles.into_iter().chain([graph]).collect()));
+        }
+    }
+    Ok(Document { facts, spaces: vec![storages], side_pickles, findings, ..Document::of_pickle(Kind::TorchLegacy, graph, stream) })
 }
 
 fn little_endian(system: &Graph) -> Option<bool> {

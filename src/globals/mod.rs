@@ -1,19 +1,22 @@
 //! The table of meanings: what a global named `module.name` means to us. One row serves `convert`, which builds with
 //! it, and the rules, which judge by it. What has no row is unrecognized: kept inert, walked for tensors, reported.
 
+mod array;
 mod dangerous;
 mod numpy;
 mod python;
 mod reader;
 mod torch;
+mod value;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use crate::error::Result;
 
-pub(crate) use reader::Call;
-pub use reader::{Absence, Reader, TensorId, Value};
+pub use reader::{Attributes, Reader};
+pub(crate) use value::Call;
+pub use value::{Absence, Lowering, PartContent, TensorId, Value};
 
 /// What a global means.
 #[derive(Clone, Copy)]
@@ -22,8 +25,6 @@ pub(crate) enum Meaning {
     Rebuild(Rebuild),
     /// The same for what is made in two steps: the state that `BUILD` gives it is part of it.
     RebuildWithState(Rebuild),
-    /// Calling it makes a tensor that this version does not lower; the words say what kind.
-    Unsupported(&'static str),
     /// Calling it makes a mapping of keys to values: `OrderedDict`, `defaultdict`, `Counter`.
     Mapping,
     /// Calling it makes a sequence of values: `set`, `deque`.

@@ -1,24 +1,30 @@
 //! numpy: arrays, dtypes and the bytes they are made of. From `numpy/core/src/multiarray/methods.c`
 //! (`array_reduce`, `array_setstate`), `descriptor.c` (`arraydescr_reduce`) and `numpy/_core/numeric.py` (`_frombuffer`).
 
-use crate::error::{self, Result};
-use crate::globals::reader::{Absence, Call, NumpyDtype, Reader, Value};
-use crate::globals::{Meaning, Row};
-use crate::pickle::{Node, NodeId};
-use crate::storage::{Content, latin1_len};
-use crate::tensor::layout::{Declared, column_major, row_major};
-use crate::tensor::{Dtype, Transform};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use Meaning::{Harmless, Rebuild, RebuildWithState, Unsupported};
+use crate::error::Result;
+use crate::globals::reader::Reader;
+use crate::globals::value::{Absence, Call, Lowering, Part, Value};
+use crate::globals::{Meaning, Row};
+use crate::globals::array::{self, Data};
+use crate::numpy::{Field, NumpyDtype};
+use crate::pickle::{Graph, Node, NodeId};
+use crate::storage::{Content, latin1_len};
+use crate::tensor::Dtype;
+use crate::tensor::layout::{column_major, row_major};
+
+use Meaning::{Harmless, Rebuild, RebuildWithState};
 
 pub(super) const ROWS: &[Row] = &[
     ("numpy.core.multiarray", "_reconstruct", RebuildWithState(reconstruct)),
     ("numpy.core._internal", "_reconstruct", RebuildWithState(reconstruct)),
     ("numpy.core.multiarray", "scalar", Harmless),
     ("numpy.core.numeric", "_frombuffer", Rebuild(from_buffer)),
-    ("numpy.ma.core", "_mareconstruct", Unsupported("a masked array")),
-    ("jax._src.array", "_reconstruct_array", Unsupported("a jax array")),
-    ("jax.array", "_reconstruct_array", Unsupported("a jax array")),
+    ("numpy.ma.core", "_mareconstruct", RebuildWithState(masked)),
+    ("jax._src.array", "_reconstruct_array", Rebuild(jax_array)),
+    ("jax.array", "_reconstruct_array", Rebuild(jax_array)),
     ("numpy", "dtype", RebuildWithState(dtype)),
     ("numpy", "ndarray", Harmless),
     ("_codecs", "encode", Rebuild(encode)),
@@ -90,33 +96,86 @@ fn array(reader: &mut Reader<'_>, call: &Call, data: NodeId, dtype: NodeId, shap
         (Value::NumpyDtype(dtype), _) => dtype,
         (Value::Inert, Some(object)) => {
             let path = reader.graph().global(object.callable).map(|global| global.path()).unwrap_or_default();
-            NumpyDtype::NoTwin(crate::text::quoted(&path, 100))
+            NumpyDtype::NoTwin { what: crate::text::quoted(&path, 100), item_bytes: 0 }
         }
         _ => return Err(reader.bad_call(call, "has a dtype that is none of numpy's")),
     };
-    let (dtype, big_endian) = match dtype {
-        NumpyDtype::Plain { dtype, big_endian } => (dtype, big_endian),
-        NumpyDtype::Object => {
-            return match reader.graph().node(data) {
-                Node::List(_) => Ok(Value::ObjectArray { items: data }),
-                _ => Err(reader.bad_call(call, "is an array of objects whose items are no list")),
-            };
-        }
-        NumpyDtype::NoTwin(what) => {
-            let reason = format!("safetensors has no dtype for {what}");
-            return Ok(Value::Absent(Absence { reason, dtype: Some(what), shape: Some(shape.to_vec()) }));
-        }
-    };
+    if dtype.has_objects() {
+        return match (&dtype, reader.graph().node(data)) {
+            (NumpyDtype::Object, Node::List(_)) => Ok(Value::ObjectArray { items: data, scalar: shape.is_empty() }),
+            (NumpyDtype::Object, _) => Err(reader.bad_call(call, "is an array of objects whose items are no list")),
+            _ => Ok(Value::Absent(Absence { dtype: Some(dtype.describe()), ..objects(shape) })),
+        };
+    }
+    if let NumpyDtype::NoTwin { what, .. } = &dtype {
+        return Ok(Value::Absent(array::no_twin(what, shape)));
+    }
     let Value::Bytes(content, len) = reader.value(data)? else {
         return Err(reader.bad_call(call, "has data that is no bytes"));
     };
-    let needed = shape.iter().try_fold(i128::from(dtype.item_bytes()), |n, &size| n.checked_mul(size.into()));
-    if needed != Some(len.into()) {
-        let needed = needed.and_then(|n| u128::try_from(n).ok()).unwrap_or(u128::MAX);
-        return Err(error::storage_size(&reader.place(data), "of an array", len, needed));
+    let data = Data { node: data, content, content_bytes: len, offset: 0, len, place: reader.place(data) };
+    array::strided(reader, call.id, &dtype, (shape, strides), data)
+}
+
+/// `_mareconstruct(subtype, base, (0,), 'b')`, then the state of the array with the bytes of the mask and the fill value:
+/// `(version, shape, dtype, is_fortran, data, mask, fill_value)`. From `MaskedArray.__getstate__`.
+fn masked(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    let graph = reader.graph();
+    let state = call.states.first().and_then(|&state| graph.tuple(state));
+    let Some(&[_, shape, dtype_node, fortran, data, mask, _]) = state else { return Err(reader.bad_call(call, "has no state of a masked array")) };
+    let shape = reader.dims(call, shape)?;
+    let strides = if graph.node(fortran) == &Node::Bool(true) { column_major(&shape) } else { row_major(&shape) };
+    let values = array(reader, call, data, dtype_node, &shape, &strides)?;
+    let Value::NumpyDtype(dtype) = reader.value(dtype_node)? else { return Ok(values) };
+    let Value::Bytes(content, len) = reader.value(mask)? else { return Err(reader.bad_call(call, "has a mask that is no bytes")) };
+    let data = Data { node: mask, content, content_bytes: len, offset: 0, len, place: reader.place(mask) };
+    let mask = array::strided(reader, call.id, &mask_dtype(&dtype), (&shape, &strides), data)?;
+    let mut parts = match values {
+        Value::Tensor(id) => vec![Part::tensor("", id)],
+        Value::Lowered(_, parts) => parts,
+        other => return Ok(other),
+    };
+    match mask {
+        Value::Tensor(id) => parts.push(Part::tensor(".mask", id)),
+        Value::Lowered(_, masks) => {
+            parts.extend(masks.into_iter().map(|part| Part { suffix: format!(".mask{}", part.suffix).into(), ..part }));
+        }
+        _ => unreachable!("masks are bools"),
     }
-    let storage = reader.own_storage(data, content, len, big_endian);
-    reader.tensor(call, &storage, dtype, &Declared { shape, strides, offset: 0 }, Transform::default())
+    let dtype = matches!(dtype, NumpyDtype::Plain { .. }).then(|| dtype.describe());
+    Ok(Value::Lowered(Arc::new(Lowering::new("masked", dtype, &shape)), parts))
+}
+
+/// A bool for each number of a dtype.
+fn mask_dtype(dtype: &NumpyDtype) -> NumpyDtype {
+    match dtype {
+        NumpyDtype::Record { fields, .. } => {
+            let mut at = 0;
+            let fields = fields.iter().map(|field| {
+                let dtype = mask_dtype(&field.dtype);
+                let offset = at;
+                at += dtype.item_bytes().unwrap_or(u64::MAX / 2);
+                Field { name: field.name.clone(), offset, dtype }
+            });
+            let fields = fields.collect();
+            NumpyDtype::Record { fields, item_bytes: at }
+        }
+        NumpyDtype::Subarray { base, shape } => NumpyDtype::Subarray { base: Box::new(mask_dtype(base)), shape: shape.clone() },
+        _ => NumpyDtype::Plain { dtype: Dtype::BOOL, big_endian: false },
+    }
+}
+
+/// `(function, args, state, abstract_value_state)`: a numpy array, from which jax makes its own.
+fn jax_array(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
+    match *call.args.as_slice() {
+        [function, args, state, _] => reader.apply(call, function, args, &[state]),
+        [function, args, state] => reader.apply(call, function, args, &[state]),
+        _ => Err(reader.bad_call(call, "has neither 3 nor 4 arguments")),
+    }
+}
+
+fn objects(shape: &[i64]) -> Absence {
+    Absence { reason: "its elements hold Python objects".to_owned(), dtype: None, shape: Some(shape.to_vec()) }
 }
 
 /// `dtype(code, align, copy)`, then the state `(version, byteorder, subarray, names, fields, itemsize, align, flags...)`.
@@ -124,19 +183,25 @@ fn dtype(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let graph = reader.graph();
     let Some(&code) = call.args.first() else { return Err(reader.bad_call(call, "has no type code")) };
     let state = call.states.first().and_then(|&state| graph.tuple(state)).unwrap_or_default();
-    let given = |index: usize| state.get(index).is_some_and(|&id| graph.node(id) != &Node::None);
+    let given = |index: usize| state.get(index).copied().filter(|&id| graph.node(id) != &Node::None);
     let byteorder = state.get(1).and_then(|&id| graph.str_or_ascii(id)).unwrap_or_default();
-    if given(3) || given(4) {
-        return Ok(Value::NumpyDtype(NumpyDtype::NoTwin("structured arrays".to_owned())));
+    if let (Some(names), Some(fields)) = (given(3), given(4)) {
+        return record(reader, call, [names, fields], given(5)).map(Value::NumpyDtype);
     }
-    if given(2) {
-        return Ok(Value::NumpyDtype(NumpyDtype::NoTwin("subarray dtypes".to_owned())));
+    if let Some(subarray) = given(2) {
+        let Some(&[base, shape]) = graph.tuple(subarray) else { return Err(reader.bad_call(call, "has a subarray of another form")) };
+        let Value::NumpyDtype(base) = reader.value(base)? else { return Err(reader.bad_call(call, "has a subarray of no dtype")) };
+        let shape = match graph.int(shape) {
+            Some(size) => vec![size],
+            None => reader.dims(call, shape)?,
+        };
+        return Ok(Value::NumpyDtype(NumpyDtype::Subarray { base: Box::new(base), shape }));
     }
     if let Some(global) = graph.global(code) {
         let known = ML_DTYPES.iter().find(|(name, _)| global.module == "ml_dtypes" && global.name == *name);
         return Ok(Value::NumpyDtype(match known {
             Some((_, dtype)) => NumpyDtype::Plain { dtype: *dtype, big_endian: byteorder == ">" },
-            None => NumpyDtype::NoTwin(crate::text::printable(&global.path()).into_owned()),
+            None => NumpyDtype::NoTwin { what: crate::text::printable(&global.path()).into_owned(), item_bytes: item_bytes(graph, given(5)) },
         }));
     }
     let code = graph.str_or_ascii(code).ok_or_else(|| reader.bad_call(call, "has a type code that is no text"))?;
@@ -146,17 +211,66 @@ fn dtype(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     };
     // A state overrides the order that the code may have.
     let big_endian = if byteorder.is_empty() { order == ">" } else { byteorder == ">" };
-    Ok(Value::NumpyDtype(match (Dtype::from_numpy_code(code), code.chars().next()) {
-        (Some(dtype), _) => NumpyDtype::Plain { dtype, big_endian },
-        (None, Some('O')) => NumpyDtype::Object,
-        (None, Some('S' | 'a')) => NumpyDtype::NoTwin("byte strings".to_owned()),
-        (None, Some('U')) => NumpyDtype::NoTwin("strings".to_owned()),
-        (None, Some('V')) => NumpyDtype::NoTwin("raw records".to_owned()),
-        (None, Some('M')) => NumpyDtype::NoTwin("datetime64".to_owned()),
-        (None, Some('m')) => NumpyDtype::NoTwin("timedelta64".to_owned()),
-        (None, Some('f' | 'c' | 'g')) => NumpyDtype::NoTwin("long double".to_owned()),
-        _ => NumpyDtype::NoTwin(crate::text::quoted(code, 40)),
+    Ok(Value::NumpyDtype(match NumpyDtype::from_code(code, big_endian) {
+        NumpyDtype::Time { kind, unit, big_endian } => {
+            let unit = match given(8) {
+                Some(metadata) => time_unit(reader, metadata)?.ok_or_else(|| reader.bad_call(call, "has a unit of another form"))?,
+                None => unit,
+            };
+            NumpyDtype::Time { kind, unit, big_endian }
+        }
+        // Of text the code says no size; the state does.
+        NumpyDtype::NoTwin { what, item_bytes: 0 } => NumpyDtype::NoTwin { what, item_bytes: item_bytes(graph, given(5)) },
+        dtype => dtype,
     }))
+}
+
+fn item_bytes(graph: &Graph, size: Option<NodeId>) -> u64 {
+    size.and_then(|size| graph.int(size)).and_then(|size| u64::try_from(size).ok()).unwrap_or(0)
+}
+
+/// A structured dtype: the names in order, and for each `(dtype, offset[, title])`.
+fn record(reader: &mut Reader<'_>, call: &Call, [names, fields]: [NodeId; 2], size: Option<NodeId>) -> Result<NumpyDtype> {
+    let graph = reader.graph();
+    let bad = |reader: &Reader<'_>| reader.bad_call(call, "has fields of another form");
+    let Node::Dict(pairs) = graph.node(fields) else { return Err(bad(reader)) };
+    let by_name: HashMap<&str, NodeId> = pairs.iter().filter_map(|(name, field)| Some((graph.str_or_ascii(*name)?, *field))).collect();
+    let mut parsed = Vec::new();
+    for &name in graph.sequence(names).ok_or_else(|| bad(reader))? {
+        let name = graph.str_or_ascii(name).ok_or_else(|| bad(reader))?;
+        let field = by_name.get(name).and_then(|&field| graph.tuple(field));
+        let Some(&[dtype, offset, ..]) = field else { return Err(bad(reader)) };
+        let offset = graph.int(offset).and_then(|offset| u64::try_from(offset).ok()).ok_or_else(|| bad(reader))?;
+        let Value::NumpyDtype(dtype) = reader.value(dtype)? else { return Err(bad(reader)) };
+        parsed.push(Field { name: name.to_owned(), offset, dtype });
+    }
+    let item_bytes = item_bytes(graph, size);
+    let inside = |field: &Field| field.dtype.item_bytes().and_then(|n| n.checked_add(field.offset)).is_some_and(|end| end <= item_bytes);
+    if !parsed.iter().all(inside) {
+        return Err(reader.bad_call(call, "has a field that reaches beyond its element"));
+    }
+    Ok(NumpyDtype::Record { fields: parsed, item_bytes })
+}
+
+/// `(metadata, (unit, count, divisor, events))`, as `10us`.
+fn time_unit(reader: &mut Reader<'_>, metadata: NodeId) -> Result<Option<String>> {
+    let graph = reader.graph();
+    let unit = match graph.tuple(metadata) {
+        Some(&[_, unit]) => graph.tuple(unit),
+        _ => None,
+    };
+    let Some(&[unit, count, divisor, _events]) = unit else { return Ok(None) };
+    let name = match graph.str_or_ascii(unit) {
+        Some(name) => name.to_owned(),
+        // Below protocol 3 bytes are a call.
+        None => match reader.value(unit)? {
+            Value::Bytes(Content::Plain(text) | Content::Latin1(text), _) => String::from_utf8_lossy(&text.bytes()?).into_owned(),
+            _ => return Ok(None),
+        },
+    };
+    let (Some(count), Some(divisor)) = (graph.int(count), graph.int(divisor)) else { return Ok(None) };
+    let count = if count == 1 { String::new() } else { count.to_string() };
+    Ok(Some(if divisor == 1 { format!("{count}{name}") } else { format!("{count}{name}/{divisor}") }))
 }
 
 /// `_codecs.encode(text, 'latin1')`: bytes, as Python 3 writes them below protocol 3.

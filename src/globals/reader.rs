@@ -1,11 +1,12 @@
 //! Reads nodes as values: evaluates the calls that the table knows, once each, and leaves the rest inert.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::container::{self, Document, StorageClass, StorageRef};
+use crate::container::{self, Document, Given, StorageClass, StorageRef};
 use crate::error::{self, Code, Error, Result};
 use crate::finding::Finding;
-use crate::globals::{Meaning, NESTED_LOADER, meaning};
+use crate::globals::value::{Absence, Call, Part, PartContent, StorageView, TensorId, Value};
+use crate::globals::{Meaning, NESTED_LOADER, array, meaning};
 use crate::limits::ReadOptions;
 use crate::pickle::{Blob, Graph, Node, NodeId, Object, Origin};
 use crate::place::Place;
@@ -14,91 +15,11 @@ use crate::storage::{self, Content, Storage, StorageId};
 use crate::tensor::layout::{Declared, View};
 use crate::tensor::{Dtype, Tensor, Transform};
 
-/// An index into the tensors of one [`Reader`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TensorId(pub(crate) u32);
-
-impl TensorId {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// What a node is to us.
-#[derive(Debug, Clone)]
-pub enum Value {
-    /// One tensor.
-    Tensor(TensorId),
-    /// A tensor that is more than one buffer: parts by the suffix of their name, the main one first with none.
-    Parts(Vec<(&'static str, TensorId)>),
-    /// Something that would be a tensor and has no data that could be written.
-    Absent(Absence),
-    /// A tensor that is understood and not supported: an error if it is asked for.
-    Unsupported(Error),
-    /// A numpy array of Python objects, whose items may hold tensors.
-    ObjectArray { items: NodeId },
-    /// A part of a storage.
-    Storage(StorageView),
-    /// A numpy dtype.
-    NumpyDtype(NumpyDtype),
-    /// Bytes: where they are, and how many.
-    Bytes(Content, u64),
-    /// Anything else.
-    Inert,
-}
-
-/// Why something that looks like a tensor has no data, with what is known of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Absence {
-    pub reason: String,
-    pub dtype: Option<String>,
-    pub shape: Option<Vec<i64>>,
-}
-
-impl Absence {
-    /// A tensor on torch's `meta` device.
-    pub(crate) fn meta(dtype: Option<Dtype>, shape: &[i64]) -> Self {
-        Absence {
-            reason: "it is a meta tensor: the file holds no data for it".to_owned(),
-            dtype: dtype.map(|dtype| dtype.name().to_owned()),
-            shape: Some(shape.to_vec()),
-        }
-    }
-}
-
-/// Part of a storage, with the element type that the reference to it gives.
-#[derive(Debug, Clone, Copy)]
-pub struct StorageView {
-    pub id: StorageId,
-    /// Bytes from the start of the storage.
-    pub base: u64,
-    pub len: u64,
-    pub class: StorageClass,
-}
-
-/// A numpy dtype as far as it matters here.
-#[derive(Debug, Clone, PartialEq)]
-pub enum NumpyDtype {
-    /// One that safetensors can carry.
-    Plain { dtype: Dtype, big_endian: bool },
-    /// Python objects.
-    Object,
-    /// One without a twin, in words.
-    NoTwin(String),
-}
-
-/// A call: which node, what is called, with what.
-pub(crate) struct Call {
-    pub id: NodeId,
-    /// The path of the callable, for messages.
-    pub name: String,
-    pub args: Vec<NodeId>,
-    /// The states given to the result by `BUILD`.
-    pub states: Vec<NodeId>,
-}
-
 /// How deep lists and tuples in the arguments of a rebuild are looked into; real ones go three deep.
 const MAX_ARGUMENT_DEPTH: u32 = 8;
+
+/// How many nodes below a tensor's state are searched for other tensors.
+const MAX_SEARCHED: usize = 10_000;
 
 /// How deep rebuilds may be nested in one another's arguments. Real ones go three deep.
 const MAX_REBUILD_DEPTH: usize = 32;
@@ -112,17 +33,27 @@ pub struct Reader<'a> {
     depth: usize,
     storages: Vec<Storage>,
     tensors: Vec<Tensor>,
-    storage_ids: HashMap<String, StorageId>,
+    /// By the space and the key of a persistent id.
+    storage_ids: HashMap<(usize, String), StorageId>,
     values: HashMap<NodeId, Value>,
     /// Storages that belong to a node itself: array bytes, nested torch files.
     node_storages: HashMap<NodeId, StorageId>,
     /// Tensors that were given attributes of their own.
-    attributes: HashMap<NodeId, Vec<NodeId>>,
+    attributes: HashMap<NodeId, Attributes>,
     /// The storages of torch files nested in the bytes of a node.
     nested: HashMap<NodeId, StorageView>,
     /// The pickles of those files.
     nested_pickles: Vec<Graph>,
     nested_findings: Vec<Finding>,
+}
+
+/// What else a tensor was given.
+#[derive(Debug, Clone, Default)]
+pub struct Attributes {
+    /// The states that give them.
+    pub states: Vec<NodeId>,
+    /// Whether tensors among them are parts of it, not only beside it.
+    pub own: bool,
 }
 
 /// What a [`Reader`] found besides values.
@@ -132,8 +63,8 @@ pub struct Found {
     pub storages: Vec<Storage>,
     /// Every tensor that was made, in order of discovery.
     pub tensors: Vec<Tensor>,
-    /// For tensors with attributes of their own, the states that give them.
-    pub attributes: HashMap<NodeId, Vec<NodeId>>,
+    /// The attributes of tensors that have some.
+    pub attributes: HashMap<NodeId, Attributes>,
     /// The pickles of torch files that are nested in this one.
     pub nested_pickles: Vec<Graph>,
     /// What the containers of those gave reason to say.
@@ -184,6 +115,16 @@ impl<'a> Reader<'a> {
         if let Some(value) = self.values.get(&id) {
             return Ok(value.clone());
         }
+        if let Some(target) = self.graph().linked(id) {
+            return self.place_of(id, target);
+        }
+        if let Some(given) = self.document.given.get(&id) {
+            let value = match given {
+                Given::Array(raw) => array::given(self, id, raw)?,
+            };
+            self.values.insert(id, value.clone());
+            return Ok(value);
+        }
         let value = match self.graph().node(id) {
             Node::Persistent(pid) => self.persistent(id, *pid)?,
             Node::Bytes(blob) | Node::ByteArray(blob) | Node::Str(blob) => {
@@ -194,6 +135,14 @@ impl<'a> Reader<'a> {
         };
         self.values.insert(id, value.clone());
         Ok(value)
+    }
+
+    /// The value of a node that is only the place of `target`: its value, or that it stands for it.
+    pub(crate) fn place_of(&mut self, id: NodeId, target: NodeId) -> Result<Value> {
+        match self.nested(id, |reader| reader.value(target))? {
+            Value::Inert => Ok(Value::StandsFor(target)),
+            value => Ok(value),
+        }
     }
 
     /// Arguments of a rebuild may be rebuilds; a file cannot make that recursion deep.
@@ -230,7 +179,6 @@ impl<'a> Reader<'a> {
             (Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)), None) => {
                 Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))
             }
-            (Some(Meaning::Unsupported(what)), _) => Ok(Value::Unsupported(self.unsupported(id, what))),
             (Some(Meaning::UnknownRebuild), _) => Ok(Value::Unsupported(self.unknown_rebuild(id, &global.path()))),
             // A storage is only ever an argument of a rebuild: of one that is not known, or whose name is damaged.
             (None, Some(args)) if args.iter().any(|&arg| matches!(self.graph().node(arg), Node::Persistent(_))) => {
@@ -279,18 +227,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Evaluates `function(*args)`, where `function` is itself an argument of the call at `at`.
-    pub(crate) fn apply(&mut self, at: &Call, function: NodeId, args: NodeId) -> Result<Value> {
+    /// Evaluates `function(*args)`, where `function` is itself an argument of the call at `at`, and gives it `states`.
+    pub(crate) fn apply(&mut self, at: &Call, function: NodeId, args: NodeId, states: &[NodeId]) -> Result<Value> {
         let graph = self.graph();
         let place = self.place(at.id);
         let global = graph
             .global(function)
             .ok_or_else(|| error::opaque(&place, format!("{} rebuilds with something that is no function", at.name)))?;
         let args = graph.tuple(args).ok_or_else(|| error::opaque(&place, format!("{} has arguments that are not a tuple", at.name)))?;
-        let call = Call { id: at.id, name: global.path(), args: args.to_vec(), states: Vec::new() };
+        let call = Call { id: at.id, name: global.path(), args: args.to_vec(), states: states.to_vec() };
         match meaning(&global.module, &global.name) {
             Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)) => self.nested(at.id, |reader| rebuild(reader, &call)),
-            Some(Meaning::Unsupported(what)) => Ok(Value::Unsupported(self.unsupported(at.id, what))),
             _ => Ok(Value::Unsupported(self.unknown_rebuild(at.id, &global.path()))),
         }
     }
@@ -331,36 +278,70 @@ impl<'a> Reader<'a> {
 
     /// Notes that the object at `state` belongs to the tensor at `id`, so that tensors in it are not lost.
     pub(crate) fn set_attributes(&mut self, id: NodeId, state: NodeId) {
-        self.attributes.entry(id).or_default().push(state);
+        self.attributes.entry(id).or_default().states.push(state);
+    }
+
+    /// Notes that tensors among the attributes of the one at `id` are parts of it.
+    pub(crate) fn own_attributes(&mut self, id: NodeId) {
+        self.attributes.entry(id).or_default().own = true;
     }
 
     /// Gives the tensor at `id` the attributes of the one at `data`, which it is made of.
     pub(crate) fn inherit_attributes(&mut self, id: NodeId, data: NodeId) {
         if let Some(inherited) = self.attributes.get(&data).cloned() {
-            self.attributes.entry(id).or_default().extend(inherited);
+            let own = self.attributes.entry(id).or_default();
+            own.states.extend(inherited.states);
+            own.own |= inherited.own;
         }
     }
 
-    /// Makes a tensor of a declared view of a storage.
+    /// Whether a tensor is at or below a node; true, too, when finding that out would take too long.
+    pub(crate) fn may_hold_tensors(&self, id: NodeId) -> bool {
+        let graph = self.graph();
+        let mut seen = HashSet::from([id]);
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            if seen.len() > MAX_SEARCHED || matches!(graph.node(id), Node::Persistent(_) | Node::Given) {
+                return true;
+            }
+            let global = graph.object(id).and_then(|object| graph.global(object.callable));
+            let rebuild = global.and_then(|global| meaning(&global.module, &global.name));
+            if matches!(rebuild, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_))) {
+                return true;
+            }
+            pending.extend(graph.children(id).into_iter().filter(|child| seen.insert(*child)));
+        }
+        false
+    }
+
+    /// The dtype of a part, as torch calls it.
+    pub(crate) fn dtype_of(&self, part: &Part) -> Option<String> {
+        match part.content {
+            PartContent::Tensor(id) => Some(self.tensor_ref(id).dtype.name().to_owned()),
+            PartContent::Absent(_) => None,
+        }
+    }
+
+    /// Makes a tensor of a declared view of a storage, for the node `id`.
     pub(crate) fn tensor(
         &mut self,
-        call: &Call,
+        id: NodeId,
         storage: &StorageView,
         dtype: Dtype,
         declared: &Declared<'_>,
         transform: Transform,
     ) -> Result<Value> {
-        let place = self.place(call.id);
+        let place = self.place(id);
         let stored = &self.storages[storage.id.index()];
         if matches!(stored.content, Content::Meta) {
             return Ok(Value::Absent(Absence::meta(Some(dtype), declared.shape)));
         }
         if transform.conj && dtype.parts() == 1 {
-            return Err(self.bad_call(call, &format!("conjugates a {} tensor", dtype.name())));
+            return Err(error::tensor_invalid(&place, format!("a tensor of {} is conjugated", dtype.name())));
         }
         let view = View::new(declared, dtype.item_bytes(), storage.len, &place)?.based_at(storage.base);
-        let transform = Transform { swap: stored.big_endian && dtype.item_bytes() > dtype.parts(), ..transform };
-        let tensor = Tensor { dtype, storage: storage.id, view, transform, place, lowered_from: None };
+        let transform = Transform { swap: storage.big_endian && dtype.item_bytes() > dtype.parts(), ..transform };
+        let tensor = Tensor { dtype, storage: storage.id, view, transform, place };
         self.add(tensor).map(Value::Tensor)
     }
 
@@ -370,26 +351,21 @@ impl<'a> Reader<'a> {
         Ok(TensorId(self.tensors.len() as u32 - 1)) // limited above
     }
 
-    pub(crate) fn tensor_mut(&mut self, id: TensorId) -> &mut Tensor {
-        &mut self.tensors[id.index()]
-    }
-
     pub(crate) fn tensor_ref(&self, id: TensorId) -> &Tensor {
         &self.tensors[id.index()]
     }
 
     /// A storage of its own for the bytes of an array, made once for each node that holds them.
-    pub(crate) fn own_storage(&mut self, node: NodeId, content: Content, len: u64, big_endian: bool) -> StorageView {
+    pub(crate) fn own_storage(&mut self, node: NodeId, content: Content, len: u64, place: Place) -> StorageView {
         let id = match self.node_storages.get(&node) {
-            Some(&id) if self.storages[id.index()].big_endian == big_endian => id,
-            _ => {
-                let place = self.place(node);
-                let id = self.push_storage(Storage { key: place.to_string(), len, content, place, big_endian });
+            Some(&id) => id,
+            None => {
+                let id = self.push_storage(Storage { key: place.to_string(), len, content, place, big_endian: false });
                 self.node_storages.insert(node, id);
                 id
             }
         };
-        StorageView { id, base: 0, len, class: StorageClass::Plain(Dtype::U8) }
+        StorageView { id, base: 0, len, class: StorageClass::Plain(Dtype::U8), big_endian: false }
     }
 
     fn push_storage(&mut self, storage: Storage) -> StorageId {
@@ -399,7 +375,8 @@ impl<'a> Reader<'a> {
 
     /// The bytes of a blob; those that stand in the stream are read from the file by position when they are written.
     pub(crate) fn blob_region(&self, blob: Blob) -> Region {
-        let in_stream = blob.stream_offset().and_then(|at| self.document.stream.slice(at, blob.len()));
+        let stream = &self.document.streams[blob.stream()].bytes;
+        let in_stream = blob.stream_offset().and_then(|at| stream.slice(at, blob.len()));
         in_stream.unwrap_or_else(|| Region::memory(self.graph().blob_shared(blob)))
     }
 
@@ -407,12 +384,14 @@ impl<'a> Reader<'a> {
 
     fn persistent(&mut self, id: NodeId, pid: NodeId) -> Result<Value> {
         let Some(reference) = StorageRef::read(self.graph(), pid)? else { return Ok(Value::Inert) };
-        let storage_id = match self.storage_ids.get(&reference.key) {
+        let space = self.document.streams[self.graph().stream_of(id)].space;
+        let key = (space, reference.key.clone());
+        let storage_id = match self.storage_ids.get(&key) {
             Some(&known) => known,
             None => {
-                let storage = self.stored(id, &reference)?;
+                let storage = self.stored(id, space, &reference)?;
                 let new = self.push_storage(storage);
-                self.storage_ids.insert(reference.key.clone(), new);
+                self.storage_ids.insert(key, new);
                 new
             }
         };
@@ -433,11 +412,12 @@ impl<'a> Reader<'a> {
                 (first * item, n * item)
             }
         };
-        Ok(Value::Storage(StorageView { id: storage_id, base, len, class: reference.class }))
+        let big_endian = storage.big_endian;
+        Ok(Value::Storage(StorageView { id: storage_id, base, len, class: reference.class, big_endian }))
     }
 
-    fn stored(&self, id: NodeId, reference: &StorageRef) -> Result<Storage> {
-        if let Some(storage) = self.document.storages.get(&reference.key) {
+    fn stored(&self, id: NodeId, space: usize, reference: &StorageRef) -> Result<Storage> {
+        if let Some(storage) = self.document.spaces[space].get(&reference.key) {
             return Ok(storage.clone());
         }
         let place = self.place(id);
@@ -452,17 +432,9 @@ impl<'a> Reader<'a> {
     /// Reads every torch file that the pickle loads from bytes, also where it drops the result: what is in it must be seen.
     ///
     /// # Errors
-    /// When one of them cannot be read, or a pickle beside the object makes anything at all.
+    /// When one of them cannot be read.
     pub(crate) fn load_all_nested(&mut self) -> Result<()> {
         let graph = self.graph();
-        for pickle in &self.document.side_pickles {
-            if let Some(id) = pickle.ids().find(|&id| pickle.object(id).is_some()) {
-                return Err(error::legacy(
-                    &pickle.place(id),
-                    "a pickle beside the object makes something, where torch writes only numbers and names",
-                ));
-            }
-        }
         for id in graph.ids() {
             let callable = graph.object(id).and_then(|object| graph.global(object.callable));
             if callable.is_some_and(|global| global.path() == NESTED_LOADER) {
@@ -496,7 +468,14 @@ impl<'a> Reader<'a> {
             }
             Content::Deflated { .. } | Content::Meta => unreachable!("values of nodes are never archive members"),
         };
-        let mut document = container::open(&region, &place.nested(), self.options).map_err(Error::from)?;
+        let mut document = match container::open(&region, &place.nested(), self.options) {
+            Ok(document) => document,
+            Err(broken) => {
+                // What it would run must not be lost with it.
+                self.nested_pickles.extend(broken.graphs);
+                return Err(broken.error);
+            }
+        };
         self.nested_findings.append(&mut document.findings);
         container::check_stored(&document.members, self.options)?;
         let mut inner = Reader::new(&document, self.options);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ::bytes::Bytes;
 
+use crate::error::{self, Result};
 use crate::place::Place;
 
 /// An index into the arena of one [`Graph`].
@@ -15,29 +16,51 @@ impl NodeId {
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The same node after `nodes` others were put before it.
+    pub(crate) fn moved(self, nodes: usize) -> Self {
+        NodeId(self.0 + nodes as u32) // `Graph::adopt` counts them
+    }
 }
 
 /// An index into the table of globals of one [`Graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GlobalId(pub(super) u32);
 
-/// A run of bytes: of the stream itself, or of text that had to be unescaped. 16 bytes, nothing is copied.
+/// A run of bytes: of a stream itself, or of text that had to be unescaped. 16 bytes, nothing is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blob {
-    /// Offset in the stream; with the top bit set, in the unescaped bytes.
+    /// From the top: one bit that is set for unescaped text, the index of the stream, the offset in it.
     start: u64,
     len: u64,
 }
 
 const UNESCAPED: u64 = 1 << 63;
+const OFFSET_BITS: u32 = 44;
+const OFFSETS: u64 = (1 << OFFSET_BITS) - 1;
+/// The most streams that one graph may be made of.
+const MAX_STREAMS: usize = 1 << (63 - OFFSET_BITS);
 
 impl Blob {
     pub(super) fn in_stream(start: u64, len: u64) -> Self {
-        Blob { start, len }
+        Blob { start: start & OFFSETS, len }
     }
 
     pub(super) fn unescaped(start: u64, len: u64) -> Self {
-        Blob { start: start | UNESCAPED, len }
+        Blob { start: (start & OFFSETS) | UNESCAPED, len }
+    }
+
+    fn moved(self, streams: usize) -> Self {
+        Blob { start: self.start + ((streams as u64) << OFFSET_BITS), len: self.len }
+    }
+
+    /// The index of the stream that the bytes belong to.
+    pub fn stream(self) -> usize {
+        ((self.start & !UNESCAPED) >> OFFSET_BITS) as usize
+    }
+
+    fn offset(self) -> u64 {
+        self.start & OFFSETS
     }
 
     /// The length in bytes.
@@ -52,7 +75,7 @@ impl Blob {
 
     /// The offset in the stream, when the bytes stand there as they are.
     pub fn stream_offset(self) -> Option<u64> {
-        (self.start & UNESCAPED == 0).then_some(self.start)
+        (self.start & UNESCAPED == 0).then_some(self.offset())
     }
 }
 
@@ -84,8 +107,43 @@ pub enum Node {
     Global(GlobalId),
     /// A persistent id: what it stands for is the container's business.
     Persistent(NodeId),
+    /// Something that the container holds itself, without a pickle.
+    Given,
     /// Something that was to be made by a call.
     Object(Box<Object>),
+}
+
+impl Node {
+    /// The same node in another graph: every id, blob and global renamed.
+    fn moved(self, id: impl Fn(NodeId) -> NodeId, streams: usize, globals: &[GlobalId]) -> Node {
+        let ids = |items: Vec<NodeId>| items.into_iter().map(&id).collect::<Vec<_>>();
+        let pairs = |items: Vec<(NodeId, NodeId)>| items.into_iter().map(|(k, v)| (id(k), id(v))).collect::<Vec<_>>();
+        match self {
+            Node::None | Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Given => self,
+            Node::Long(blob) => Node::Long(blob.moved(streams)),
+            Node::LongText(blob) => Node::LongText(blob.moved(streams)),
+            Node::Bytes(blob) => Node::Bytes(blob.moved(streams)),
+            Node::ByteArray(blob) => Node::ByteArray(blob.moved(streams)),
+            Node::Text(blob) => Node::Text(blob.moved(streams)),
+            Node::Str(blob) => Node::Str(blob.moved(streams)),
+            Node::Tuple(items) => Node::Tuple(ids(items)),
+            Node::List(items) => Node::List(ids(items)),
+            Node::Set(items) => Node::Set(ids(items)),
+            Node::FrozenSet(items) => Node::FrozenSet(ids(items)),
+            Node::Dict(items) => Node::Dict(pairs(items)),
+            Node::Global(global) => Node::Global(globals[global.0 as usize]),
+            Node::Persistent(pid) => Node::Persistent(id(pid)),
+            Node::Object(object) => Node::Object(Box::new(Object {
+                origin: object.origin,
+                callable: id(object.callable),
+                args: id(object.args),
+                kwargs: object.kwargs.map(&id),
+                states: ids(object.states),
+                items: pairs(object.items),
+                appended: ids(object.appended),
+            })),
+        }
+    }
 }
 
 /// How an [`Object`] was to be made.
@@ -158,7 +216,41 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Everything that one pickle builds, and its root.
+/// One pickle stream of a graph.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    pub(super) bytes: Bytes,
+    pub(super) unescaped: Vec<u8>,
+    pub(super) start: Place,
+    pub(super) end: u64,
+    pub(super) leftover: usize,
+    /// The nodes of a stream follow one another.
+    pub(super) first_node: u32,
+}
+
+impl Stream {
+    pub(super) fn new(bytes: Bytes, start: Place) -> Self {
+        Stream { bytes, unescaped: Vec::new(), start, end: 0, leftover: 0, first_node: 0 }
+    }
+
+    /// The first byte of the stream.
+    pub fn start(&self) -> &Place {
+        &self.start
+    }
+
+    /// The number of bytes up to and including `STOP`.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Values that were still on the stack, below the root, when `STOP` came.
+    pub fn leftover(&self) -> usize {
+        self.leftover
+    }
+}
+
+/// Everything that one pickle builds, and its root; or what several of them build, under a root that their container
+/// gives them.
 #[derive(Debug, Clone)]
 pub struct Graph {
     pub(super) nodes: Vec<Node>,
@@ -167,16 +259,116 @@ pub struct Graph {
     /// For containers and objects that were changed after they were made, the offset of the last change.
     pub(super) changes: HashMap<NodeId, u64>,
     pub(super) globals: Vec<GlobalUse>,
-    pub(super) stream: Bytes,
-    pub(super) unescaped: Vec<u8>,
-    pub(super) start: Place,
+    pub(super) streams: Vec<Stream>,
+    /// Nodes that are only the place of another one.
+    links: HashMap<NodeId, NodeId>,
     pub(super) root: NodeId,
-    pub(super) end: u64,
-    pub(super) leftover: usize,
+    /// Bytes of memory that were debited for it.
+    pub(super) memory: u64,
 }
 
 impl Graph {
-    /// The value that the pickle returns.
+    pub(super) fn of(stream: Stream) -> Self {
+        Graph {
+            nodes: Vec::new(),
+            offsets: Vec::new(),
+            changes: HashMap::new(),
+            globals: Vec::new(),
+            streams: vec![stream],
+            links: HashMap::new(),
+            root: NodeId(0),
+            memory: 0,
+        }
+    }
+
+    // ---- graphs of several streams ----
+
+    /// A graph of values that a container holds itself: without keys one value, else a dict. The values, which stand at
+    /// `start`, are returned in the order of the keys.
+    pub fn given(start: &Place, keys: Option<&[String]>) -> (Graph, Vec<NodeId>) {
+        let mut graph = Graph::of(Stream::new(Bytes::new(), start.clone()));
+        let Some(keys) = keys else {
+            let value = graph.add(Node::Given);
+            graph.root = value;
+            return (graph, vec![value]);
+        };
+        let mut pairs = Vec::new();
+        for key in keys {
+            let blob = Blob::unescaped(graph.streams[0].unescaped.len() as u64, key.len() as u64);
+            graph.streams[0].unescaped.extend_from_slice(key.as_bytes());
+            pairs.push((graph.add(Node::Text(blob)), graph.add(Node::Given)));
+        }
+        let values = pairs.iter().map(|(_, value)| *value).collect();
+        graph.root = graph.add(Node::Dict(pairs));
+        (graph, values)
+    }
+
+    fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.offsets.push(0);
+        NodeId((self.nodes.len() - 1) as u32) // as many as an archive has members
+    }
+
+    /// Takes over all nodes of `other` and returns its root.
+    ///
+    /// # Errors
+    /// The limit on memory, when there are more nodes or streams than can be counted.
+    pub fn adopt(&mut self, other: Graph) -> Result<NodeId> {
+        let (nodes, streams) = (self.nodes.len(), self.streams.len());
+        let too_many = nodes + other.nodes.len() > u32::MAX as usize || streams + other.streams.len() > MAX_STREAMS;
+        if too_many {
+            return Err(error::limit("memory-bytes", "more nodes or pickles than can be counted", u32::MAX.into()));
+        }
+        let moved = |id: NodeId| id.moved(nodes);
+        let mut known: HashMap<(String, String), u32> =
+            self.globals.iter().zip(0..).map(|(global, i)| ((global.module.clone(), global.name.clone()), i)).collect();
+        let mut globals = Vec::with_capacity(other.globals.len());
+        for global in other.globals {
+            let next = self.globals.len() as u32; // no more than opcodes, which are limited
+            let index = *known.entry((global.module.clone(), global.name.clone())).or_insert(next);
+            match self.globals.get_mut(index as usize) {
+                Some(same) => same.mentions += global.mentions,
+                None => self.globals.push(global),
+            }
+            globals.push(GlobalId(index));
+        }
+        for node in other.nodes {
+            self.nodes.push(node.moved(moved, streams, &globals));
+        }
+        self.offsets.extend(other.offsets);
+        self.changes.extend(other.changes.into_iter().map(|(id, offset)| (moved(id), offset)));
+        self.links.extend(other.links.into_iter().map(|(from, to)| (moved(from), moved(to))));
+        self.streams.extend(other.streams.into_iter().map(|stream| Stream { first_node: stream.first_node + nodes as u32, ..stream }));
+        self.memory = self.memory.saturating_add(other.memory);
+        Ok(moved(other.root))
+    }
+
+    /// Says that `place` is only where `value` stands.
+    pub fn link(&mut self, place: NodeId, value: NodeId) {
+        self.links.insert(place, value);
+    }
+
+    /// The node that this one only is the place of.
+    pub fn linked(&self, id: NodeId) -> Option<NodeId> {
+        self.links.get(&id).copied()
+    }
+
+    /// The pickle streams that it was read from.
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
+    /// The index of the stream that made a node.
+    pub fn stream_of(&self, id: NodeId) -> usize {
+        self.streams.partition_point(|stream| stream.first_node <= id.0).saturating_sub(1)
+    }
+
+    /// Bytes of memory that were debited for it.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// The value that the pickle returns, or what the container puts in its place.
     pub fn root(&self) -> NodeId {
         self.root
     }
@@ -203,7 +395,7 @@ impl Graph {
 
     /// Where the opcode is that made this node.
     pub fn place(&self, id: NodeId) -> Place {
-        self.start.advanced(self.offsets[id.index()])
+        self.streams[self.stream_of(id)].start.advanced(self.offsets[id.index()])
     }
 
     /// The offset in the stream of the opcode that made this node.
@@ -215,22 +407,17 @@ impl Graph {
     /// argument did not see that change. Objects keep their identity in what a call makes, and are never said to change.
     pub fn changed_since(&self, id: NodeId, later: NodeId) -> bool {
         let container = matches!(self.node(id), Node::List(_) | Node::Dict(_) | Node::Set(_));
-        container && self.changes.get(&id).is_some_and(|&change| change > self.offset(later))
+        container && self.changes.get(&id).is_some_and(|&change| change > self.offset(later)) && self.stream_of(id) == self.stream_of(later)
     }
 
-    /// The first byte of the stream.
+    /// The first byte of the first stream.
     pub fn start(&self) -> &Place {
-        &self.start
+        &self.streams[0].start
     }
 
-    /// The number of bytes up to and including `STOP`.
+    /// The number of bytes of the first stream up to and including `STOP`.
     pub fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// Values that were still on the stack, below the root, when `STOP` came.
-    pub fn leftover(&self) -> usize {
-        self.leftover
+        self.streams[0].end
     }
 
     /// Every global that is mentioned, in order of first mention.
@@ -248,18 +435,19 @@ impl Graph {
 
     /// The bytes of a blob.
     pub fn blob(&self, blob: Blob) -> &[u8] {
-        let from = (blob.start & !UNESCAPED) as usize;
+        let from = blob.offset() as usize;
         let to = from + blob.len as usize;
+        let stream = &self.streams[blob.stream()];
         match blob.stream_offset() {
-            Some(_) => &self.stream[from..to],
-            None => &self.unescaped[from..to],
+            Some(_) => &stream.bytes[from..to],
+            None => &stream.unescaped[from..to],
         }
     }
 
     /// The bytes of a blob as a counted slice, without copying where they stand in the stream.
     pub fn blob_shared(&self, blob: Blob) -> Bytes {
         match blob.stream_offset() {
-            Some(start) => self.stream.slice(start as usize..(start + blob.len) as usize),
+            Some(start) => self.streams[blob.stream()].bytes.slice(start as usize..(start + blob.len) as usize),
             None => Bytes::copy_from_slice(self.blob(blob)),
         }
     }
@@ -331,6 +519,9 @@ impl Graph {
     pub fn children(&self, id: NodeId) -> Vec<NodeId> {
         fn flat(pairs: &[(NodeId, NodeId)]) -> impl Iterator<Item = NodeId> {
             pairs.iter().flat_map(|&(k, v)| [k, v])
+        }
+        if let Some(value) = self.linked(id) {
+            return vec![value];
         }
         match self.node(id) {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => items.clone(),

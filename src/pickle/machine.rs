@@ -10,7 +10,7 @@ use ::bytes::Bytes;
 use crate::error::{self, Error, Result};
 use crate::limits::Limits;
 use crate::pickle::decode::{Decoder, Op};
-use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin};
+use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream};
 use crate::place::Place;
 
 /// Runs the pickle at the start of `stream`, whose first byte is at `start` in the input. Bytes after `STOP` are left
@@ -20,18 +20,7 @@ use crate::place::Place;
 /// A stream that Python would not load, or would load differently in C and in Python; a budget of `limits`.
 pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<Broken>> {
     let mut machine = Machine {
-        graph: Graph {
-            nodes: Vec::new(),
-            offsets: Vec::new(),
-            changes: HashMap::new(),
-            globals: Vec::new(),
-            stream: stream.clone(),
-            unescaped: Vec::new(),
-            start: start.clone(),
-            root: NodeId(0),
-            end: 0,
-            leftover: 0,
-        },
+        graph: Graph::of(Stream::new(stream.clone(), start.clone())),
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::default(),
@@ -40,7 +29,9 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
         budget: Budget { used: 0, limits },
         offset: 0,
     };
-    match machine.run(Decoder::new(stream, start, limits), limits) {
+    let result = machine.run(Decoder::new(stream, start, limits), limits);
+    machine.graph.memory = machine.budget.used;
+    match result {
         Ok(()) => Ok(machine.graph),
         Err(error) => Err(Box::new(Broken { error, graphs: vec![machine.graph] })),
     }
@@ -259,8 +250,8 @@ impl Machine<'_> {
 
     fn stop(&mut self, end: u64) -> Result<()> {
         self.graph.root = self.pop("STOP")?;
-        self.graph.end = end;
-        self.graph.leftover = self.stack.len();
+        self.graph.streams[0].end = end;
+        self.graph.streams[0].leftover = self.stack.len();
         Ok(())
     }
 
@@ -309,14 +300,15 @@ impl Machine<'_> {
 
     /// `bytes` borrows the stream, so its address tells its offset.
     fn push_blob(&mut self, make: fn(Blob) -> Node, bytes: &[u8]) -> Result<()> {
-        let start = bytes.as_ptr().addr() - self.graph.stream.as_ptr().addr();
+        let start = bytes.as_ptr().addr() - self.graph.streams[0].bytes.as_ptr().addr();
         self.push(make(Blob::in_stream(start as u64, bytes.len() as u64)))
     }
 
     fn push_unescaped(&mut self, make: fn(Blob) -> Node, bytes: &[u8]) -> Result<()> {
         self.budget.debit(bytes.len())?;
-        let start = self.graph.unescaped.len() as u64;
-        self.graph.unescaped.extend_from_slice(bytes);
+        let unescaped = &mut self.graph.streams[0].unescaped;
+        let start = unescaped.len() as u64;
+        unescaped.extend_from_slice(bytes);
         self.push(make(Blob::unescaped(start, bytes.len() as u64)))
     }
 
@@ -413,7 +405,7 @@ impl Machine<'_> {
             None => {
                 self.budget.debit(2 * (module.len() + name.len()) + size_of::<GlobalUse>())?;
                 let id = GlobalId(self.graph.globals.len() as u32); // at most one per opcode, and opcodes are limited
-                let first = self.graph.start.advanced(self.offset);
+                let first = self.graph.start().advanced(self.offset);
                 self.graph.globals.push(GlobalUse { module: key.0.clone(), name: key.1.clone(), first, mentions: 0 });
                 self.global_ids.insert(key, id);
                 id
@@ -495,6 +487,7 @@ fn kind(node: &Node) -> &'static str {
         Node::Set(_) | Node::FrozenSet(_) => "a set",
         Node::Global(_) => "a global",
         Node::Persistent(_) => "a persistent object",
+        Node::Given => "a value of the container",
         Node::Object(_) => "an object",
     }
 }

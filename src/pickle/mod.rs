@@ -12,6 +12,6 @@ mod opcode;
 mod text;
 
 pub use decode::{Decoder, Op};
-pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Text};
+pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream, Text};
 pub use machine::{Broken, run};
 pub use opcode::name as opcode_name;

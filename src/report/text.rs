@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::finding::Severity;
-use crate::ledger::{FindingRecord, Ledger};
+use crate::ledger::{FindingRecord, Ledger, LoweredRecord};
 use crate::text::{bytes, count, printable, quoted};
 
 /// Names longer than this do not widen the table.
@@ -59,7 +59,7 @@ pub fn inspected(input: &Path, ledger: &Ledger) -> String {
         line(&mut text, format_args!("taken from {}", quoted(&ledger.root, 100)));
     }
     section(&mut text, "tied names", ledger.aliases.iter().map(|(dropped, kept)| format!("{} = {}", printable(dropped), printable(kept))));
-    section(&mut text, "lowered", ledger.lowered.iter().map(|(name, from)| format!("{} was {}", printable(name), printable(from))));
+    section(&mut text, "lowered", ledger.lowered.iter().map(|(name, lowered)| lowering(name, lowered)));
     section(
         &mut text,
         "left out",
@@ -107,6 +107,18 @@ pub fn inspected(input: &Path, ledger: &Ledger) -> String {
     text
 }
 
+/// `w: quantized qint8 [2, 3], as w, w.scale, w.zero_point`
+fn lowering(name: &str, lowered: &LoweredRecord) -> String {
+    let dtype = lowered.dtype.as_ref().filter(|dtype| **dtype != lowered.kind).map(|dtype| format!(" {}", printable(dtype)));
+    let shape = lowered.shape.as_ref().map(|shape| format!(" {shape:?}"));
+    let mut parts: Vec<_> = lowered.parts.iter().take(MAX_LISTED).map(|part| printable(part)).collect();
+    if lowered.parts.len() > MAX_LISTED {
+        parts.push("...".into());
+    }
+    let (dtype, shape) = (dtype.unwrap_or_default(), shape.unwrap_or_default());
+    format!("{}: {}{dtype}{shape}, as {}", printable(name), lowered.kind, parts.join(", "))
+}
+
 fn tensors(text: &mut String, ledger: &Ledger) {
     let rows: Vec<[String; 4]> = ledger
         .tensors
@@ -151,7 +163,7 @@ fn notes(text: &mut String, ledger: &Ledger) {
         line(text, format_args!("  tied, written once: {}", listed(parts, ledger.aliases.len())));
     }
     if !ledger.lowered.is_empty() {
-        let parts = ledger.lowered.iter().map(|(name, from)| format!("{} was {from}", printable(name)));
+        let parts = ledger.lowered.iter().map(|(name, lowered)| format!("{} ({})", printable(name), lowered.kind));
         line(text, format_args!("  lowered: {}", listed(parts, ledger.lowered.len())));
     }
     let of = |severity: &str| ledger.findings.iter().filter(|finding| finding.severity == severity).collect::<Vec<_>>();

@@ -57,7 +57,6 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
         Some(
             Meaning::Rebuild(_)
             | Meaning::RebuildWithState(_)
-            | Meaning::Unsupported(_)
             | Meaning::Mapping
             | Meaning::Sequence
             | Meaning::Harmless,

@@ -9,10 +9,10 @@ use crate::pickle::Graph;
 /// Everything that the rules have to say of one pickle, in the order of the file.
 pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = callable::judge(graph);
-    if graph.leftover() > 0 {
-        let place = graph.start().advanced(graph.end());
-        let message =
-            format!("{} stay on the stack when the pickle ends; Python drops them", crate::text::count(graph.leftover() as u64, "value"));
+    for stream in graph.streams().iter().filter(|stream| stream.leftover() > 0) {
+        let place = stream.start().advanced(stream.end());
+        let values = crate::text::count(stream.leftover() as u64, "value");
+        let message = format!("{values} stay on the stack when the pickle ends; Python drops them");
         findings.push(Finding::note("stack-leftover", place, message));
     }
     findings

@@ -1,15 +1,17 @@
 //! Which tensors of a checkpoint are written, and under which names. What is not chosen is listed with the reason.
 
+mod lowered;
 mod root;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::checkpoint::{Checkpoint, Content, Leaf};
 use crate::error::{self, Code, Error, Result};
-use crate::globals::TensorId;
+use crate::globals::{Lowering, TensorId};
 use crate::limits::Limits;
 use crate::names::{PathId, TensorName};
 
@@ -25,6 +27,8 @@ pub struct Selection {
     pub include: Vec<String>,
     /// Globs of names that are left out.
     pub exclude: Vec<String>,
+    /// What happens to tensors that safetensors cannot hold as they are.
+    pub lower: Lower,
     /// `(OLD, NEW)` names; OLD may also be a path as messages show it.
     pub rename: Vec<(String, String)>,
 }
@@ -51,6 +55,16 @@ pub enum Shared {
     Copy,
 }
 
+/// What happens to tensors that safetensors cannot hold as they are: quantized, sparse, nested, structured ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lower {
+    /// They are written as the plain tensors that they are made of, and recorded.
+    #[default]
+    Plain,
+    /// One that is not left out is an error.
+    Refuse,
+}
+
 /// What a selection is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -69,6 +83,8 @@ pub(crate) struct Selected {
     pub tensors: Vec<Named>,
     /// Names that are the same tensor as another one: dropped name to kept name.
     pub aliases: BTreeMap<TensorName, TensorName>,
+    /// What is not written as it was.
+    pub lowered: Vec<Lowered>,
     /// What is left out of the root, in the order of the file.
     pub left_out: Vec<LeftOut>,
     /// What is outside the root, by its first step.
@@ -81,6 +97,16 @@ pub(crate) struct Named {
     pub name: TensorName,
     pub tensor: TensorId,
     pub path: PathId,
+}
+
+/// A tensor that is written as others.
+#[derive(Debug, Clone)]
+pub(crate) struct Lowered {
+    /// The name that it would have.
+    pub name: String,
+    pub lowering: Arc<Lowering>,
+    /// What is written of it.
+    pub parts: Vec<TensorName>,
 }
 
 /// A tensor that is not written, and why.
@@ -116,6 +142,7 @@ impl Selection {
         let paths = &checkpoint.paths;
         let globs = Globs { include: matchers(&self.include)?, exclude: matchers(&self.exclude)? };
         let mut chosen = Chosen { renames: &self.rename, used: vec![false; self.rename.len()], names: HashMap::new(), tensors: Vec::new() };
+        let mut lowered = lowered::Collector::default();
         let mut left_out = Vec::new();
         let mut outside = OutsideParts::default();
         let depth = paths.ids(root).len();
@@ -126,11 +153,15 @@ impl Selection {
                 continue;
             }
             let name = match (paths.name_below(root, leaf.path, limits), &leaf.content, leaf.aside) {
-                (Ok(name), ..) => name + leaf.part,
+                (Ok(name), ..) => name,
                 // Without data or aside from the model, a name is only for the list.
                 (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path),
                 (Err(error), ..) => return Err(error),
             };
+            let base_bytes = name.len();
+            // What has no name of its own at the root gives its parts theirs.
+            let bare = leaf.path == root && leaf.lowering.as_ref().is_some_and(|lowering| lowering.is_all_parts());
+            let name = if bare { leaf.part.trim_start_matches('.').to_owned() } else { name + &leaf.part };
             // Names share storage in the file, not in the output; what no header could hold is not built up here.
             name_bytes += name.len() as u64;
             limits.header_bytes(name_bytes)?;
@@ -145,7 +176,15 @@ impl Selection {
                         .clone()
                         .help(format!("leave it out with --exclude {} to convert the rest", crate::text::quoted(&name, 200))));
                 }
-                (Content::Tensor(id), None) => chosen.add(checkpoint, name, leaf, *id, limits)?,
+                (Content::Wrapper, None) => lowered.open(leaf, &name),
+                (Content::Tensor(id), None) => {
+                    if self.lower == Lower::Refuse && purpose == Purpose::Convert {
+                        lowered.refuse(checkpoint, leaf, *id, &ids, &name)?;
+                    }
+                    let base = if bare { "tensor".to_owned() } else { name[..base_bytes].to_owned() };
+                    let written = chosen.add(checkpoint, name, leaf, *id, limits)?;
+                    lowered.add(checkpoint, leaf, *id, &ids, base, written);
+                }
             }
         }
         if let Some(i) = chosen.used.iter().position(|used| !used) {
@@ -164,7 +203,7 @@ impl Selection {
             Shared::Copy => BTreeMap::new(),
             Shared::Drop => drop_shared(checkpoint, &mut tensors),
         };
-        Ok(Selected { root_name, tensors, aliases, left_out, outside: outside.parts })
+        Ok(Selected { root_name, tensors, aliases, lowered: lowered.finish(), left_out, outside: outside.parts })
     }
 }
 
@@ -210,14 +249,14 @@ struct Chosen<'a> {
     renames: &'a [(String, String)],
     used: Vec<bool>,
     /// The leaf that each name came from, by its path and part, and its tensor.
-    names: HashMap<TensorName, (PathId, &'static str, TensorId)>,
+    names: HashMap<TensorName, (PathId, Arc<str>, TensorId)>,
     tensors: Vec<Named>,
 }
 
 impl Chosen<'_> {
-    fn add(&mut self, checkpoint: &Checkpoint, name: String, leaf: &Leaf, tensor: TensorId, limits: &Limits) -> Result<()> {
+    fn add(&mut self, checkpoint: &Checkpoint, name: String, leaf: &Leaf, tensor: TensorId, limits: &Limits) -> Result<TensorName> {
         let shown = |path: PathId, part: &str| checkpoint.paths.show(path) + part;
-        let show = || shown(leaf.path, leaf.part);
+        let show = || shown(leaf.path, &leaf.part);
         let renamed = self.renames.iter().position(|(old, _)| *old == name || *old == show());
         let name = match renamed {
             Some(i) => {
@@ -228,16 +267,16 @@ impl Chosen<'_> {
         };
         let name = TensorName::new(name, &show, limits)?;
         match self.names.entry(name.clone()) {
-            Entry::Vacant(free) => free.insert((leaf.path, leaf.part, tensor)),
+            Entry::Vacant(free) => free.insert((leaf.path, Arc::clone(&leaf.part), tensor)),
             // Objects that are dicts and have their items as attributes too hold one tensor in both places.
-            Entry::Occupied(taken) if taken.get().2 == tensor => return Ok(()),
+            Entry::Occupied(taken) if taken.get().2 == tensor => return Ok(name),
             Entry::Occupied(taken) => {
-                let (path, part, _) = *taken.get();
-                return Err(error::collision(name.as_str(), &shown(path, part), &show()));
+                let (path, part, _) = taken.get();
+                return Err(error::collision(name.as_str(), &shown(*path, part), &show()));
             }
         };
-        self.tensors.push(Named { name, tensor, path: leaf.path });
-        Ok(())
+        self.tensors.push(Named { name: name.clone(), tensor, path: leaf.path });
+        Ok(name)
     }
 }
 
@@ -273,7 +312,7 @@ fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: String, reason: &str) -> Lef
             let shape = tensor.view.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
             (Some(tensor.dtype.name().to_owned()), Some(shape))
         }
-        Content::Unsupported(_) => (None, None),
+        Content::Unsupported(_) | Content::Wrapper => (None, None),
     };
     let aside = match (&leaf.content, leaf.aside) {
         (Content::Tensor(id), Some(_)) => Some(*id),

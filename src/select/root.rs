@@ -57,7 +57,7 @@ fn auto_root(checkpoint: &Checkpoint) -> PathId {
                     let weights = match &leaf.content {
                         Content::Tensor(id) => checkpoint.tensor(*id).view.n_elements() > 1,
                         Content::Absent(_) => false,
-                        Content::Unsupported(_) => true,
+                        Content::Unsupported(_) | Content::Wrapper => true,
                     };
                     if weights {
                         return root;

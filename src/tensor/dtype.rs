@@ -121,6 +121,34 @@ impl Dtype {
         })
     }
 
+    /// The element type of one of numpy's letters, which predate the type codes. `l` is left out: its size depends on the
+    /// machine.
+    pub fn from_numpy_letter(letter: &str) -> Option<Dtype> {
+        Some(match letter {
+            "?" => Dtype::BOOL,
+            "b" => Dtype::I8,
+            "B" => Dtype::U8,
+            "h" => Dtype::I16,
+            "H" => Dtype::U16,
+            "i" => Dtype::I32,
+            "I" => Dtype::U32,
+            "q" => Dtype::I64,
+            "Q" => Dtype::U64,
+            "e" => Dtype::F16,
+            "f" => Dtype::F32,
+            "d" => Dtype::F64,
+            "F" => Dtype::C64,
+            "D" => Dtype::C128,
+            _ => return None,
+        })
+    }
+
+    /// The element type that numpy calls `numpy.NAME`.
+    pub fn from_numpy_name(name: &str) -> Option<Dtype> {
+        let is_numpy = name == "bool" || ["int", "uint", "float", "complex"].iter().any(|kind| name.strip_prefix(kind).is_some_and(|bits| bits.parse::<u8>().is_ok()));
+        Self::ALL.iter().copied().find(|dtype| is_numpy && dtype.name() == name && *dtype != Dtype::C32)
+    }
+
     /// torch's name without `torch.`.
     pub fn name(self) -> &'static str {
         self.row().name

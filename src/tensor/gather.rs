@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn gathered(dtype: Dtype, view: View, storage: &[u8], transform: Transform) -> Vec<u8> {
-        let tensor = Tensor { dtype, storage: StorageId(0), view, transform, place: Place::start_of(""), lowered_from: None };
+        let tensor = Tensor { dtype, storage: StorageId(0), view, transform, place: Place::start_of("") };
         let mut out = Vec::new();
         let region = Region::memory(Bytes::copy_from_slice(storage));
         Gather::default()
@@ -287,7 +287,7 @@ mod tests {
             let offset = random.below(50) as i64;
             let storage: Vec<u8> = (0..4096 * 4).map(|_| random.below(256) as u8).collect();
             let view = View::new(
-                &Declared { shape: &shape, strides: &strides, offset },
+                &Declared { shape: &shape, strides: &strides, offset, step_bytes: dtype.item_bytes() },
                 dtype.item_bytes(),
                 storage.len() as u64,
                 &Place::start_of(""),
@@ -302,7 +302,7 @@ mod tests {
         let (rows, columns) = (1500i64, 2100i64);
         let storage: Vec<u8> = (0..rows * columns * 4).map(|i| (i % 251) as u8).collect();
         for (shape, strides) in [([columns, rows], [1, columns]), ([rows, columns / 2], [columns, 2]), ([2, rows * columns], [0, 1])] {
-            let view = View::new(&Declared { shape: &shape, strides: &strides, offset: 0 }, 4, storage.len() as u64, &Place::start_of(""))
+            let view = View::new(&Declared { shape: &shape, strides: &strides, offset: 0, step_bytes: 4 }, 4, storage.len() as u64, &Place::start_of(""))
                 .unwrap();
             assert!(gathered(Dtype::F32, view.clone(), &storage, Transform::default()) == naive(&view, &storage), "{shape:?} {strides:?}");
         }
@@ -312,7 +312,7 @@ mod tests {
     fn conjugation_and_negation_flip_signs_and_swap_reverses_each_part() {
         let one = |transform| {
             let storage: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-            let view = View::new(&Declared { shape: &[], strides: &[], offset: 0 }, 8, 8, &Place::start_of("")).unwrap();
+            let view = View::new(&Declared { shape: &[], strides: &[], offset: 0, step_bytes: 8 }, 8, 8, &Place::start_of("")).unwrap();
             let out = gathered(Dtype::C64, view, &storage, transform);
             [0, 4].map(|i| f32::from_le_bytes([out[i], out[i + 1], out[i + 2], out[i + 3]]))
         };

@@ -17,12 +17,14 @@ pub struct View {
     item_bytes: u8,
 }
 
-/// Shape, strides and offset as the file gives them, in elements.
+/// Shape, strides and offset as the file gives them.
 #[derive(Debug, Clone)]
 pub struct Declared<'a> {
     pub shape: &'a [i64],
     pub strides: &'a [i64],
     pub offset: i64,
+    /// Bytes that the strides and the offset count in: those of an element, for torch.
+    pub step_bytes: u8,
 }
 
 impl View {
@@ -32,7 +34,7 @@ impl View {
     /// `tensor-invalid` when a number is negative or the sizes overflow; `tensor-out-of-bounds` when the view reaches
     /// beyond the storage. A tensor without elements touches no byte and is always inside.
     pub fn new(declared: &Declared<'_>, item_bytes: u8, storage_bytes: u64, place: &Place) -> Result<Self> {
-        let Declared { shape, strides, offset } = declared;
+        let Declared { shape, strides, offset, step_bytes } = declared;
         if shape.len() != strides.len() {
             return Err(error::tensor_invalid(place, format!("a tensor has {} sizes and {} strides", shape.len(), strides.len())));
         }
@@ -51,21 +53,22 @@ impl View {
         let too_big = || error::tensor_invalid(place, format!("a tensor of shape {shape:?} has more bytes than 64 bits count"));
 
         // In u128: a product of two u64 fits, and every partial product is cut back to u64 at once.
-        let item = u128::from(item_bytes);
+        let (item, step) = (u128::from(item_bytes), u128::from(*step_bytes));
         if shape.contains(&0) {
             // The readers of the output multiply the sizes in this order, and stop at an overflow before the zero.
             shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size)).ok_or_else(too_big)?;
             let strides = vec![0; shape.len()];
             return Ok(View { shape, strides, offset: 0, item_bytes });
         }
-        let mut last = u128::from(offset) * item;
+        let mut last = u128::from(offset) * step;
         for (&size, &stride) in shape.iter().zip(&strides) {
             let reach = u128::from(size - 1) * u128::from(stride);
-            last = last.saturating_add(reach.saturating_mul(item));
+            last = last.saturating_add(reach.saturating_mul(step));
         }
         let needed = last.saturating_add(item);
         if needed > u128::from(storage_bytes) {
             let view = format!("shape {shape:?}, strides {strides:?}, offset {offset}, {item_bytes} bytes each");
+            let view = if *step_bytes == item_bytes { view } else { format!("{view}, strides and offset in bytes") };
             return Err(error::out_of_bounds(place, &view, needed, storage_bytes));
         }
         let mut n_bytes = item;
@@ -74,8 +77,8 @@ impl View {
         }
         // The stride of a dimension of one element is never used; it may be any number.
         let strides =
-            shape.iter().zip(&strides).map(|(&size, &stride)| if size == 1 { 0 } else { stride * u64::from(item_bytes) }).collect();
-        Ok(View { shape, strides, offset: offset * u64::from(item_bytes), item_bytes })
+            shape.iter().zip(&strides).map(|(&size, &stride)| if size == 1 { 0 } else { stride * u64::from(*step_bytes) }).collect();
+        Ok(View { shape, strides, offset: offset * u64::from(*step_bytes), item_bytes })
     }
 
     /// The same view, in a storage of which this one is the part that starts at byte `base`.
@@ -173,7 +176,7 @@ mod tests {
     use crate::error::Code;
 
     fn view(shape: &[i64], strides: &[i64], offset: i64, storage_bytes: u64) -> Result<View> {
-        View::new(&Declared { shape, strides, offset }, 4, storage_bytes, &Place::start_of(""))
+        View::new(&Declared { shape, strides, offset, step_bytes: 4 }, 4, storage_bytes, &Place::start_of(""))
     }
 
     #[test]

@@ -23,8 +23,6 @@ pub struct Tensor {
     pub transform: Transform,
     /// The opcode that rebuilds the tensor.
     pub place: Place,
-    /// What the tensor was in the input when it could not be kept as it was, such as `quantized per_tensor_affine`.
-    pub lowered_from: Option<String>,
 }
 
 /// What happens to each element between storage and output.

@@ -104,7 +104,9 @@ def torch_entries(name, t):
 
 
 def numpy_entries(name, a):
-    """The same for a numpy array; None for strings, objects, dates, structures and unknown floats."""
+    """The same for a numpy array; None for strings, objects, structures and unknown floats."""
+    if a.dtype.kind in "Mm":
+        a = a.view(a.dtype.newbyteorder("=").str[0] + "i8")  # the counts
     kind = a.dtype.name
     if kind not in NUMPY_DTYPES or a.dtype.fields:
         return None
@@ -153,6 +155,10 @@ class Walk(object):
         if torch is not None and isinstance(obj, torch.Tensor):
             return self.leaf(path, torch_entries(path or "tensor", obj), wanted)
         if isinstance(obj, np.ndarray):
+            if obj.dtype.fields:
+                for name in obj.dtype.names:
+                    self.visit(obj[name], join(path, name), wanted)
+                return None
             return self.leaf(path, numpy_entries(path or "tensor", obj), wanted)
         if isinstance(obj, (dict, list, tuple)) or hasattr(obj, "__dict__"):
             if any(obj is other for other in self.open):

@@ -55,6 +55,7 @@ const FLOW: &[&str] = &[
     "storage",
     "pickle",
     "tensor",
+    "numpy",
     "names",
     "describe",
     "container",

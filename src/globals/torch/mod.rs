@@ -1,19 +1,21 @@
 //! torch: the functions that rebuild tensors. Argument lists from `torch/_utils.py`,
 //! `torch/_tensor.py`, `torch/nn/parameter.py` and, before 1.0, `torch/tensor.py` and `torch/autograd/variable.py`.
 
-use ::bytes::Bytes;
+mod nested;
+mod quantized;
+mod sparse;
+mod subclass;
 
-use crate::container::{StorageClass, storage_class};
+use crate::container::storage_class;
 use crate::error::{self, Result};
-use crate::globals::reader::{Absence, Call, Reader, StorageView, TensorId, Value};
+use crate::globals::reader::Reader;
+use crate::globals::value::{Absence, Call, Part, PartContent, StorageView, Value};
 use crate::globals::{Meaning, Row};
 use crate::pickle::{Node, NodeId};
-use crate::source::Region;
-use crate::storage::Content;
 use crate::tensor::layout::Declared;
 use crate::tensor::{Dtype, Transform};
 
-use Meaning::{Harmless, Rebuild, RebuildWithState, Unsupported};
+use Meaning::{Harmless, Rebuild, RebuildWithState};
 
 pub(super) const ROWS: &[Row] = &[
     ("torch._utils", "_rebuild_tensor", Rebuild(rebuild_tensor)),
@@ -21,17 +23,17 @@ pub(super) const ROWS: &[Row] = &[
     ("torch._utils", "_rebuild_tensor_v3", Rebuild(rebuild_tensor_v3)),
     ("torch._utils", "_rebuild_parameter", Rebuild(rebuild_parameter)),
     ("torch._utils", "_rebuild_parameter_with_state", Rebuild(rebuild_parameter_with_state)),
-    ("torch._utils", "_rebuild_qtensor", Rebuild(rebuild_qtensor)),
+    ("torch._utils", "_rebuild_qtensor", Rebuild(quantized::rebuild)),
     ("torch._utils", "_rebuild_meta_tensor_no_storage", Rebuild(rebuild_meta)),
     ("torch._utils", "_rebuild_xla_tensor", Rebuild(rebuild_from_array)),
     ("torch._utils", "_rebuild_mlc_tensor", Rebuild(rebuild_from_array)),
     ("torch._utils", "_rebuild_device_tensor_from_numpy", Rebuild(rebuild_from_array)),
     ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor", Rebuild(rebuild_from_array)),
-    ("torch._utils", "_rebuild_sparse_tensor", Unsupported("a sparse tensor")),
-    ("torch._utils", "_rebuild_sparse_csr_tensor", Unsupported("a sparse CSR tensor")),
-    ("torch._utils", "_rebuild_nested_tensor", Unsupported("a nested tensor")),
-    ("torch._utils", "_rebuild_wrapper_subclass", Unsupported("a tensor subclass that wraps other tensors")),
-    ("torch.nested._internal.nested_tensor", "_rebuild_njt", Unsupported("a jagged nested tensor")),
+    ("torch._utils", "_rebuild_sparse_tensor", Rebuild(sparse::rebuild)),
+    ("torch._utils", "_rebuild_sparse_csr_tensor", Rebuild(sparse::rebuild)),
+    ("torch._utils", "_rebuild_nested_tensor", Rebuild(nested::rebuild)),
+    ("torch._utils", "_rebuild_wrapper_subclass", Rebuild(subclass::without_state)),
+    ("torch.nested._internal.nested_tensor", "_rebuild_njt", Rebuild(nested::rebuild_jagged)),
     ("torch._tensor", "_rebuild_from_type", Rebuild(rebuild_from_type)),
     ("torch._tensor", "_rebuild_from_type_v2", Rebuild(rebuild_from_type)),
     ("torch.storage", "_load_from_bytes", Rebuild(load_from_bytes)),
@@ -106,18 +108,28 @@ fn rebuild_parameter(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 fn rebuild_parameter_with_state(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let &[data, _, hooks, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
     reader.set_attributes(call.id, hooks);
-    match with_state(reader, call, state) {
+    match subclass::with_state(reader, call, state, Some(data)) {
         Some(unsupported) => Ok(unsupported),
-        None => tensor_like(reader, call, data),
+        None => {
+            let value = tensor_like(reader, call, data)?;
+            Ok(subclass::of_parameter(reader, call, state, value))
+        }
     }
 }
 
 /// `(func, type, args, state)`: the result of `func(*args)` as another class.
 fn rebuild_from_type(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let &[function, _class, args, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
-    match with_state(reader, call, state) {
+    let &[function, class, args, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
+    let is_wrapper = reader.graph().global(function).is_some_and(|global| global.path() == subclass::WRAPPER);
+    if is_wrapper {
+        return subclass::rebuild(reader, call, args, state);
+    }
+    match subclass::with_state(reader, call, state, None) {
         Some(unsupported) => Ok(unsupported),
-        None => reader.apply(call, function, args),
+        None => {
+            let value = reader.apply(call, function, args, &[])?;
+            Ok(subclass::of_class(reader, call, class, state, value))
+        }
     }
 }
 
@@ -182,86 +194,6 @@ fn old_tensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     }
 }
 
-/// Since 1.3 `(storage, offset, size, stride, quantizer, requires_grad, hooks)`; in 1.2 scale and zero point stood in
-/// the place of the quantizer. Lowered to the integers, the scale and the zero point.
-fn rebuild_qtensor(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let (view, scale, zero_point, scheme) = match *call.args.as_slice() {
-        [storage, offset, size, stride, quantizer, _, _] => {
-            let graph = reader.graph();
-            let params = graph.tuple(quantizer).unwrap_or_default();
-            let scheme = params.first().and_then(|&s| graph.global(s)).map(|global| global.name.clone()).unwrap_or_default();
-            match (scheme.as_str(), params) {
-                ("per_tensor_affine", &[_, scale, zero_point])
-                | ("per_channel_affine" | "per_channel_affine_float_qparams", &[_, scale, zero_point, _]) => {
-                    ([storage, offset, size, stride], scale, zero_point, scheme)
-                }
-                _ => return Err(reader.bad_call(call, "has an unknown quantizer")),
-            }
-        }
-        [storage, offset, size, stride, scale, zero_point, _, _] => {
-            ([storage, offset, size, stride], scale, zero_point, "per_tensor_affine".to_owned())
-        }
-        _ => return Err(wrong_arity(reader, call)),
-    };
-    let Value::Storage(storage) = reader.value(view[0])? else {
-        return Err(reader.bad_call(call, "takes its data from something that is no storage"));
-    };
-    let (class, stored) = match storage.class {
-        StorageClass::Quantized(class, stored) => (class, stored),
-        StorageClass::Packed(class) => {
-            let what = format!("a quantized tensor of {class}, which packs several elements in a byte,");
-            return Ok(Value::Unsupported(reader.unsupported(call.id, &what)));
-        }
-        StorageClass::Plain(_) => return Err(reader.bad_call(call, "has a storage that is not quantized")),
-    };
-    let integers = match strided(reader, call, view, Some(stored), Transform::default())? {
-        Value::Tensor(integers) => integers,
-        other => return Ok(other),
-    };
-    reader.tensor_mut(integers).lowered_from = Some(format!("quantized {class} {scheme}"));
-    let mut parts = vec![("", integers)];
-    for (suffix, node) in [(".scale", scale), (".zero_point", zero_point)] {
-        let part = match reader.value(node)? {
-            Value::Tensor(id) => id,
-            Value::Inert => numbers(reader, call, node)?,
-            _ => return Err(reader.bad_call(call, NO_NUMBERS)),
-        };
-        parts.push((suffix, part));
-    }
-    Ok(Value::Parts(parts))
-}
-
-const NO_NUMBERS: &str = "has quantization parameters that are neither numbers nor tensors";
-
-/// A number as a 0-d tensor, a list of numbers as a 1-d one: integers as I64, floats as F64.
-fn numbers(reader: &mut Reader<'_>, call: &Call, node: NodeId) -> Result<TensorId> {
-    let graph = reader.graph();
-    let list = graph.sequence(node);
-    let items = list.unwrap_or(std::slice::from_ref(&node));
-    let (mut dtypes, mut bytes) = (Vec::new(), Vec::new());
-    for &item in items {
-        let (dtype, value) = match graph.node(item) {
-            Node::Int(value) => (Dtype::I64, value.to_le_bytes()),
-            Node::Float(value) => (Dtype::F64, value.to_le_bytes()),
-            _ => return Err(reader.bad_call(call, NO_NUMBERS)),
-        };
-        dtypes.push(dtype);
-        bytes.extend(value);
-    }
-    let dtype = match dtypes.as_slice() {
-        [first, rest @ ..] if rest.iter().all(|dtype| dtype == first) => *first,
-        _ => return Err(reader.bad_call(call, NO_NUMBERS)),
-    };
-    let shape: Vec<i64> = list.iter().map(|list| list.len() as i64).collect();
-    let len = bytes.len() as u64;
-    let storage = reader.own_storage(node, Content::Plain(Region::memory(Bytes::from(bytes))), len, false);
-    let declared = Declared { shape: &shape, strides: &vec![1; shape.len()], offset: 0 };
-    match reader.tensor(call, &storage, dtype, &declared, Transform::default())? {
-        Value::Tensor(id) => Ok(id),
-        _ => unreachable!("a storage in memory has data"),
-    }
-}
-
 // ---- shared by the rebuilds ----
 
 /// `[storage, offset, size, stride]`, with the dtype of the storage unless another is given.
@@ -280,7 +212,21 @@ fn strided(reader: &mut Reader<'_>, call: &Call, args: [NodeId; 4], dtype: Optio
     }
     let (shape, strides) = (reader.dims(call, size)?, reader.dims(call, stride)?);
     let offset = reader.int(call, offset, "storage offset")?;
-    reader.tensor(call, &storage, dtype, &Declared { shape: &shape, strides: &strides, offset }, transform)
+    let declared = Declared { shape: &shape, strides: &strides, offset, step_bytes: dtype.item_bytes() };
+    reader.tensor(call.id, &storage, dtype, &declared, transform)
+}
+
+/// The part of a lowered tensor that `node` is; or, when it has no data, what the whole tensor is then.
+fn tensor_part(reader: &mut Reader<'_>, call: &Call, suffix: &str, node: NodeId) -> Result<Result<Part, Value>> {
+    match reader.value(node)? {
+        Value::Tensor(id) => Ok(Ok(Part::tensor(suffix, id))),
+        value @ (Value::Absent(_) | Value::Unsupported(_)) => Ok(Err(value)),
+        Value::Lowered(..) | Value::Wrapper(..) => {
+            let what = "a tensor whose parts are more than one buffer themselves";
+            Ok(Err(Value::Unsupported(reader.unsupported(call.id, what))))
+        }
+        _ => Err(reader.bad_call(call, &format!("has no tensor as its {}", suffix.trim_start_matches('.')))),
+    }
 }
 
 /// The value of an argument that must be a tensor of some kind.
@@ -288,29 +234,9 @@ fn tensor_like(reader: &mut Reader<'_>, call: &Call, data: NodeId) -> Result<Val
     let value = reader.value(data)?;
     reader.inherit_attributes(call.id, data);
     match value {
-        value @ (Value::Tensor(_) | Value::Parts(_) | Value::Absent(_) | Value::Unsupported(_)) => Ok(value),
+        value @ (Value::Tensor(_) | Value::Lowered(..) | Value::Wrapper(..) | Value::Absent(_) | Value::Unsupported(_)) => Ok(value),
         _ => Err(error::opaque(&reader.place(call.id), format!("{} takes its data from something that is no tensor", call.name))),
     }
-}
-
-/// Attributes whose assignment gives a tensor other data.
-const DATA_ATTRIBUTES: &[&str] = &["data", "real", "imag"];
-
-/// Notes the state of a tensor's attributes: a dict, or the pair of a dict and the slots. A state of another form, or one
-/// that assigns data, makes a tensor that only the code of its class knows.
-fn with_state(reader: &mut Reader<'_>, call: &Call, state: NodeId) -> Option<Value> {
-    let graph = reader.graph();
-    let parts = match graph.tuple(state) {
-        Some([dict, slots]) => vec![*dict, *slots],
-        _ => vec![state],
-    };
-    let harmless = |part: &NodeId| match graph.node(*part) {
-        Node::None => true,
-        Node::Dict(pairs) => pairs.iter().all(|(key, _)| graph.str(*key).is_some_and(|key| !DATA_ATTRIBUTES.contains(&key))),
-        _ => false,
-    };
-    reader.set_attributes(call.id, state);
-    (!parts.iter().all(harmless)).then(|| Value::Unsupported(reader.unsupported(call.id, "a tensor whose class has a state of its own")))
 }
 
 /// The lazy conjugation and negation bits: `{'conj': True, 'neg': True}`.

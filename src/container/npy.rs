@@ -1,0 +1,74 @@
+//! `.npy`: one array of numpy, or one pickle in which an array of Python objects is. Defined by `numpy/lib/format.py`.
+
+use crate::container::{Document, Kind, Member, Outcome, bare_pickle};
+use crate::error::{self, Result};
+use crate::finding::Finding;
+use crate::limits::ReadOptions;
+use crate::numpy::{MAGIC, NpyHeader, RawArray};
+use crate::pickle;
+use crate::place::Place;
+use crate::source::Region;
+use crate::storage::Content;
+
+pub(super) fn sniff(head: &[u8]) -> bool {
+    head.starts_with(MAGIC)
+}
+
+pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
+    let header = NpyHeader::read(&mut region.reader(), region.len(), start)?;
+    if header.dtype.has_objects() {
+        return objects(region, &header, start, options);
+    }
+    array(&header, Content::Plain(region.clone()), region.len(), start).map_err(Into::into)
+}
+
+/// The same in an archive, where the data may be compressed.
+pub(super) fn open_member(member: &Member, options: &ReadOptions) -> Outcome {
+    let start = member.place();
+    let header = NpyHeader::read(&mut member.reader(), member.len, &start)?;
+    if header.dtype.has_objects() {
+        let mut findings = Vec::new();
+        let (_, region) = member.pickle_bytes(options, &mut findings)?;
+        let mut document = objects(&region, &header, &start, options)?;
+        document.findings.append(&mut findings);
+        return Ok(document);
+    }
+    array(&header, member.content(), member.len, &start).map_err(Into::into)
+}
+
+/// An array of Python objects is one pickle of the whole array.
+fn objects(region: &Region, header: &NpyHeader, start: &Place, options: &ReadOptions) -> Outcome {
+    let place = start.advanced(header.bytes);
+    let stream = region.slice(header.bytes, region.len().saturating_sub(header.bytes)).unwrap_or_else(|| region.clone());
+    let bytes = stream.bytes()?;
+    let graph = pickle::run(&bytes, &place, &options.limits)?;
+    let facts = vec![version(header), ("pickle_protocol", bare_pickle::protocol(&bytes).to_string())];
+    let findings = trailing(&place, graph.end(), stream.len());
+    Ok(Document { facts, findings, ..Document::of_pickle(Kind::Npy, graph, stream) })
+}
+
+/// The array behind a header; `len` are the bytes of `content`, header included.
+fn array(header: &NpyHeader, content: Content, len: u64, start: &Place) -> Result<Document> {
+    let (at, data) = (header.bytes, header.data_bytes(start)?);
+    let place = start.advanced(at);
+    let left = len.saturating_sub(at);
+    if data > left {
+        return Err(error::truncated(&place, "the data of the array", data, left));
+    }
+    let (dtype, shape, fortran) = (header.dtype.clone(), header.shape.clone(), header.fortran);
+    let array = RawArray { dtype, shape, fortran, content, content_bytes: len, offset: at, len: data, place: start.clone() };
+    let findings = trailing(&place, data, left);
+    Ok(Document { facts: vec![version(header)], findings, ..Document::of_arrays(Kind::Npy, start, None, vec![array]) })
+}
+
+fn version(header: &NpyHeader) -> (&'static str, String) {
+    ("npy_version", header.version.to_string())
+}
+
+fn trailing(place: &Place, used: u64, len: u64) -> Vec<Finding> {
+    let note = || {
+        let message = format!("{} bytes follow the end of the array; numpy ignores them", len - used);
+        Finding::note("trailing-data", place.advanced(used), message)
+    };
+    (used < len).then(note).into_iter().collect()
+}

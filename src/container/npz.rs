@@ -1,0 +1,48 @@
+//! `.npz`: a zip archive of `.npy` files. Defined by `numpy/lib/npyio.py`.
+
+use std::collections::HashSet;
+use std::io::Read;
+
+use crate::container::{Document, Kind, Member, Outcome, npy};
+use crate::error;
+use crate::limits::ReadOptions;
+use crate::numpy::MAGIC;
+use crate::pickle::Graph;
+use crate::place::Place;
+use crate::source::Region;
+
+const ENDING: &str = ".npy";
+
+/// Whether these are the members of such an archive: numpy takes every member for an array that starts like one.
+pub(super) fn is_npz(members: &[Member]) -> bool {
+    members.iter().any(|member| member.name.ends_with(ENDING)) && members.iter().any(is_array)
+}
+
+fn is_array(member: &Member) -> bool {
+    let mut head = [0; MAGIC.len()];
+    member.reader().read_exact(&mut head).is_ok() && head == MAGIC
+}
+
+pub(super) fn open(mut members: Vec<Member>, start: &Place, options: &ReadOptions) -> Outcome {
+    members.iter_mut().for_each(|member| member.structural = is_array(member));
+    let arrays = || members.iter().filter(|member| member.structural);
+    let keys: Vec<String> = arrays().map(|member| member.name.strip_suffix(ENDING).unwrap_or(&member.name).to_owned()).collect();
+    let mut seen = HashSet::new();
+    if let Some(twice) = keys.iter().find(|key| !seen.insert(key.as_str())) {
+        return Err(error::collision(twice, twice, &format!("{twice}{ENDING}")).into());
+    }
+    let (graph, values) = Graph::given(start, Some(&keys));
+    let mut document = Document::of_pickle(Kind::Npz, graph, Region::memory(Default::default()));
+    for (member, value) in arrays().zip(values) {
+        match npy::open_member(member, options) {
+            Ok(array) => {
+                let root = document.adopt(array)?;
+                document.graph.link(value, root);
+            }
+            // What the pickles before it would run must not be lost.
+            Err(broken) => return Err(broken.after(vec![document.graph])),
+        }
+    }
+    document.members = members;
+    Ok(document)
+}

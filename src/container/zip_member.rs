@@ -1,0 +1,107 @@
+//! Members of a zip archive: their bytes, their checksums, and the storages that they are.
+
+use std::io::{BufReader, Read};
+
+use ::bytes::Bytes;
+
+use crate::container::{Member, check_crc, inflate};
+use crate::error::{self, Error, Result};
+use crate::finding::Finding;
+use crate::limits::ReadOptions;
+use crate::pickle::{self, Broken, Graph};
+use crate::place::Place;
+use crate::source::Region;
+use crate::storage::{Content, Storage};
+
+impl Member {
+    /// Where its bytes are, and in what form.
+    pub(super) fn content(&self) -> Content {
+        match self.deflated {
+            false => Content::Plain(self.stored.clone()),
+            true => Content::Deflated { member: self.name.clone(), compressed: self.stored.clone(), crc: self.crc },
+        }
+    }
+
+    /// The storage that it is.
+    pub(super) fn storage(&self, key: &str, big_endian: bool) -> Storage {
+        Storage { key: key.to_owned(), len: self.len, content: self.content(), place: self.place(), big_endian }
+    }
+
+    /// Its first byte.
+    pub(super) fn place(&self) -> Place {
+        Place::start_of(&self.name)
+    }
+
+    /// Its content from the start; a reader that goes on to the end must check the checksum.
+    pub(super) fn reader(&self) -> Box<dyn Read + '_> {
+        let stored = BufReader::new(self.stored.reader());
+        if self.deflated { Box::new(flate2::bufread::DeflateDecoder::new(stored)) } else { Box::new(stored) }
+    }
+
+    /// All of its content, its checksum checked.
+    ///
+    /// # Errors
+    /// `zip-malformed` when there is more than `at_most`, `zip-crc`.
+    pub(super) fn read(&self, at_most: u64, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<Bytes> {
+        if self.len > at_most {
+            let shown = crate::text::quoted(&self.name, 200);
+            return Err(error::zip(format!("member {shown} has {} bytes, at most {at_most} are expected", self.len)));
+        }
+        let (content, crc) = if self.deflated {
+            let mut content = Vec::new();
+            let crc = inflate(&self.name, &self.stored, self.len, &mut |chunk| {
+                content.extend_from_slice(chunk);
+                Ok(())
+            })?;
+            (Bytes::from(content), crc)
+        } else {
+            let content = self.stored.bytes()?;
+            let crc = crc32fast::hash(&content);
+            (content, crc)
+        };
+        findings.extend(check_crc(&self.name, self.crc, crc, options)?);
+        Ok(content)
+    }
+
+    /// The content as a region that can be read by position: a large one that is compressed would have to be spooled, and
+    /// pickles are not that large.
+    ///
+    /// # Errors
+    /// The limit on the bytes of a pickle; `zip-crc`.
+    pub(super) fn pickle_bytes(&self, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<(Bytes, Region)> {
+        options.limits.pickle_bytes(self.len)?;
+        let content = self.read(options.limits.pickle_bytes, options, findings)?;
+        let stream = if self.deflated { Region::memory(content.clone()) } else { self.stored.clone() };
+        Ok((content, stream))
+    }
+
+    /// The pickle that it is, and its bytes. Bytes behind its end are a finding.
+    ///
+    /// # Errors
+    /// What is wrong with the pickle; `zip-crc`.
+    pub(super) fn pickle(&self, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<(Graph, Region), Box<Broken>> {
+        let (content, stream) = self.pickle_bytes(options, findings)?;
+        let place = self.place();
+        let graph = pickle::run(&content, &place, &options.limits)?;
+        if graph.end() < stream.len() {
+            let message = format!("{} bytes follow the end of the pickle; Python ignores them", stream.len() - graph.end());
+            findings.push(Finding::note("trailing-data", place.advanced(graph.end()), message));
+        }
+        Ok((graph, stream))
+    }
+}
+
+/// The name of a member without the top folder of its archive.
+pub(super) fn below<'a>(member: &'a Member, folder: &str) -> Option<&'a str> {
+    member.name.strip_prefix(folder)
+}
+
+/// The member called `folder` + `name`, marked as having a part in the format.
+///
+/// # Errors
+/// `missing-entry`
+pub(super) fn structural<'a>(members: &'a mut [Member], name: &str, wanted_by: &str) -> Result<&'a Member, Error> {
+    let member = members.iter_mut().find(|member| member.name == name).ok_or_else(|| error::missing_entry(name, wanted_by))?;
+    member.structural = true;
+    Ok(member)
+}
