@@ -2,26 +2,26 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use crate::checkpoint::Checkpoint;
-use crate::container;
-use crate::digest;
+use crate::digest::{self, Sha};
 use crate::error::Result;
 use crate::extras;
 use crate::filenames;
 use crate::finding::Finding;
-use crate::ledger::Ledger;
+use crate::input::{Input, Origin, Read};
+use crate::ledger::{CompanionRecord, Ledger, SourceRecord};
 use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
 use crate::output::{NewFolders, Pending, Targets};
-use crate::place::Place;
+use crate::pickle::Broken;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::rules::{self, Deny};
-use crate::select::{Purpose, Selection};
+use crate::select::{Purpose, Root, Selection};
 use crate::source::{Region, Source};
 use crate::spool::Opened;
 use crate::verify::against_source;
@@ -47,28 +47,53 @@ pub struct ConvertOptions {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) source: Arc<Source>,
+    sha256: Arc<OnceLock<Sha>>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) plan: Plan,
     /// What is known of the input and what would be written.
     pub ledger: Ledger,
 }
 
-/// Reads a checkpoint and plans what converting it to `output` would write. Touches nothing but the input, and of that
-/// only the directory and the pickles.
+/// Reads a checkpoint and plans what converting it to `output` would write. Nothing is written but unnamed temporary files
+/// for what is compressed, and of the input only the directory and the pickles are read. A bundle of several checkpoints
+/// becomes one output, in which the names start with the path of each.
 ///
 /// # Errors
 /// Whatever is wrong with the input, by its code and place; `denied` when findings refuse it; `output-exists`.
 pub fn prepare(input: &Path, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
-    plan(input, output, options, Purpose::Convert)
+    prepare_input(Input::open(input, &options.read, Some(filenames::folder_of(output)))?, output, options)
 }
 
-/// The same for any purpose; to inspect a file, nothing refuses it.
-pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpose: Purpose) -> Result<Prepared> {
-    let source = Source::open(input)?;
-    if purpose == Purpose::Convert {
-        Targets::new(input, output, options.extras.as_deref(), options.force)?;
-    }
-    let document = container::open(&Region::file(&source), &Place::start_of(""), &options.read).map_err(|broken| {
+/// The same for an input that is open.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn prepare_input(input: Input, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
+    check_targets(&input, output, options)?;
+    plan(input.read(), output, options, Purpose::Convert)
+}
+
+/// The same for the checkpoint number `index` of a bundle, as [`Input::checkpoints`] lists them.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn prepare_packaged(input: &Input, index: usize, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
+    check_targets(input, output, options)?;
+    plan(input.read_one(index), output, options, Purpose::Convert)
+}
+
+fn check_targets(input: &Input, output: &Path, options: &ConvertOptions) -> Result<()> {
+    Targets::new(input.source.path(), output, options.extras.as_deref(), options.force).map(drop)
+}
+
+/// Plans for any purpose; to inspect a file, nothing refuses it.
+pub(crate) fn plan(
+    read: Result<(Read, Origin), Box<Broken>>,
+    output: &Path,
+    options: &ConvertOptions,
+    purpose: Purpose,
+) -> Result<Prepared> {
+    let (Read { document, member, merged }, Origin { source, sha256 }) = read.map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
         let findings: Vec<Finding> = broken.graphs.iter().flat_map(rules::judge).collect();
         broken.error.with_findings(&findings)
@@ -90,16 +115,34 @@ pub(crate) fn plan(input: &Path, output: &Path, options: &ConvertOptions, purpos
         findings.append(&mut checkpoint.findings);
         findings.extend(checkpoint.nested_pickles.iter().flat_map(rules::judge));
         refuse(&findings)?;
-        let selected = options.selection.apply(&checkpoint, &options.read.limits, purpose)?;
+        let mut selection = options.selection.clone();
+        if merged && selection.root == Root::Auto {
+            selection.root = Root::Whole; // the names of files are no keys of a checkpoint
+        }
+        let selected = selection.apply(&checkpoint, &options.read.limits, purpose)?;
         let plan = Plan::new(&checkpoint, &selected, &options.read.limits)?;
         Ok((checkpoint, selected, plan))
     };
     let planned = planned();
     let (checkpoint, selected, plan) = planned.map_err(|e| e.with_findings(&findings))?;
-    let source_path = filenames::relative(source.path(), filenames::folder_of(output));
+    let folder = filenames::folder_of(output);
+    let record = |companion: &Arc<Source>| CompanionRecord {
+        path: filenames::relative(companion.path(), folder),
+        bytes: companion.len(),
+        sha256: None,
+    };
+    let record = SourceRecord {
+        path: filenames::relative(source.path(), folder),
+        bytes: source.len(),
+        sha256: None,
+        member,
+        companions: checkpoint.document.companions.iter().map(record).collect(),
+        container: checkpoint.document.kind.as_str().to_owned(),
+        facts: checkpoint.document.facts.iter().map(|(fact, value)| ((*fact).to_owned(), value.clone())).collect(),
+    };
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, &source, source_path, &name);
-    Ok(Prepared { source, checkpoint, plan, ledger })
+    let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, record, &name);
+    Ok(Prepared { source, sha256, checkpoint, plan, ledger })
 }
 
 /// What a conversion made.
@@ -120,7 +163,7 @@ impl Prepared {
     /// # Errors
     /// `output-exists`, `zip-crc`, `io` and `mismatch`; no file is left behind then.
     pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
-        let Prepared { source, checkpoint, plan, ledger } = self;
+        let Prepared { source, sha256, checkpoint, plan, ledger } = self;
         let targets = Targets::new(source.path(), output, options.extras.as_deref(), options.force)?;
         // Before the pending files, so that it is dropped after them.
         let _folders = NewFolders::make(output)?;
@@ -142,7 +185,14 @@ impl Prepared {
         let cancel = |failed: bool| cancelled.fetch_or(failed, Ordering::Relaxed);
         let (hashed, written) = thread::scope(|scope| {
             let hashing = scope.spawn(|| {
-                let hashed = digest::source(&source, &checkpoint.document.members, &options.read, progress, &cancelled);
+                let members = &checkpoint.document.members;
+                let hashed = match sha256.get() {
+                    // Another checkpoint of the same bundle was converted before.
+                    Some(known) => {
+                        digest::unread_members(members.iter().filter(|m| !m.deflated), &options.read).map(|found| (*known, found))
+                    }
+                    None => digest::source(&source, members, &options.read, progress, &cancelled),
+                };
                 cancel(hashed.is_err());
                 hashed
             });
@@ -154,16 +204,25 @@ impl Prepared {
         // A damaged source explains a cancelled write; a failed write does not explain a cancelled digest.
         let (source_sha256, mut findings) = hashed?;
         let written = written?;
+        let hashed_before = sha256.set(source_sha256).is_err();
         let spooled = checkpoint.storages.iter().zip(&needed).filter(|(_, needed)| **needed).filter_map(|(storage, _)| storage.member());
         let spooled: HashSet<&str> = spooled.collect();
         let members = checkpoint.document.members.iter();
-        let unread = members.filter(|member| member.deflated && !member.structural && !spooled.contains(member.name.as_str()));
+        let unread = members.filter(|member| match member.deflated {
+            true => !member.structural && !spooled.contains(member.name.as_str()),
+            false => member.stored.offset_in(&source).is_none() && !hashed_before,
+        });
         findings.extend(digest::unread_members(unread, &options.read)?);
         findings.extend(opened.findings.iter().cloned());
 
         let verified = against_source::compare(&plan, &checkpoint, &opened, pending.reopen()?, output, written, progress)?;
         source.unchanged()?;
-        let manifest = Manifest::seal(ledger, source_sha256, &verified, &findings);
+        let hashed_companion = |companion: &Arc<Source>| {
+            let sha256 = digest::region(&Region::file(companion), progress)?;
+            companion.unchanged().map(|()| sha256)
+        };
+        let companions = checkpoint.document.companions.iter().map(hashed_companion).collect::<Result<Vec<_>>>()?;
+        let manifest = Manifest::seal(ledger, source_sha256, &companions, &verified, &findings);
         targets.publish(pending, &manifest, extras, &verified)?;
         Ok(Converted { output: targets.output, manifest_path: targets.manifest, manifest })
     }

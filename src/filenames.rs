@@ -20,6 +20,25 @@ pub fn default_output(input: &Path) -> PathBuf {
     input.with_file_name(format!("{}.{ENDING}", stem.map_or(&*name, |(stem, _)| stem)))
 }
 
+/// The folder for the outputs of a bundle, in `folder` or beside it: `model.tar.gz` gives `model`.
+pub fn bundle_output(input: &Path, folder: Option<&Path>) -> PathBuf {
+    let name = input.file_name().unwrap_or_default().to_string_lossy();
+    let stem = match name.rsplit_once('.') {
+        Some((stem, _)) if !stem.is_empty() => stem.strip_suffix(".tar").unwrap_or(stem).to_owned(),
+        // Beside the bundle itself, whose name has no ending.
+        _ => format!("{name}.converted"),
+    };
+    match folder {
+        Some(folder) => folder.join(stem),
+        None => input.with_file_name(stem),
+    }
+}
+
+/// The output of a checkpoint in a bundle, below the folder for its outputs.
+pub fn packaged_output(name: &str) -> PathBuf {
+    default_output(Path::new(name))
+}
+
 /// The manifest that belongs to an output: `x.safetensors.manifest.json`.
 pub fn manifest_path(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_os_string();
@@ -71,6 +90,17 @@ mod tests {
         std::fs::write(&input, b"x").unwrap();
         assert_eq!(relative(&input, folder.path()), "model.pt");
         assert_eq!(relative(&input, &folder.path().join("new/out")), "../../model.pt");
+    }
+
+    #[test]
+    fn a_bundle_becomes_a_folder_of_its_name() {
+        for (input, output) in
+            [("a/model.tar.gz", "a/model"), ("a/model.nemo", "a/model"), ("a/model", "a/model.converted"), (".zip", ".zip.converted")]
+        {
+            assert_eq!(bundle_output(Path::new(input), None), Path::new(output), "{input}");
+        }
+        assert_eq!(bundle_output(Path::new("a/m.zip"), Some(Path::new("b"))), Path::new("b/m"));
+        assert_eq!(packaged_output("x/weights.th"), Path::new("x/weights.safetensors"));
     }
 
     #[test]

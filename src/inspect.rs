@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::convert::{self, ConvertOptions, Prepared};
 use crate::error::Result;
 use crate::filenames;
+use crate::input::Input;
 use crate::select::Purpose;
 
 /// Reads `input` and plans its conversion to the default output.
@@ -14,5 +15,6 @@ use crate::select::Purpose;
 /// # Errors
 /// Whatever is wrong with the input. Findings, unsupported tensors and the lack of tensors are no errors here.
 pub fn inspect(input: &Path, options: &ConvertOptions) -> Result<Prepared> {
-    convert::plan(input, &filenames::default_output(input), options, Purpose::Inspect)
+    let output = filenames::default_output(input);
+    convert::plan(Input::open(input, &options.read, None)?.read(), &output, options, Purpose::Inspect)
 }

@@ -15,7 +15,6 @@ use crate::coverage;
 use crate::finding::Finding;
 use crate::plan::Plan;
 use crate::select::Selected;
-use crate::source::Source;
 
 /// The version of the format; a reader refuses a higher one.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -61,9 +60,25 @@ pub struct SourceRecord {
     pub bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The path of the checkpoint in the bundle that the source is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// Other files that the checkpoint is spread over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<CompanionRecord>,
     pub container: String,
     /// What the file says of its producer.
     pub facts: BTreeMap<String, String>,
+}
+
+/// A file that belongs to the source: an array of joblib before 0.10.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CompanionRecord {
+    /// Relative to the folder of the manifest where that is possible.
+    pub path: String,
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// An output file, beside its manifest.
@@ -228,8 +243,7 @@ impl Ledger {
         selected: &Selected,
         plan: &Plan,
         findings: &[Finding],
-        source: &Source,
-        source_path: String,
+        source: SourceRecord,
         output: &str,
     ) -> Ledger {
         let tensors: Vec<TensorRecord> = plan
@@ -272,13 +286,7 @@ impl Ledger {
         Ledger {
             manifest_version: MANIFEST_VERSION,
             tool: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
-            source: SourceRecord {
-                path: source_path,
-                bytes: source.len(),
-                sha256: None,
-                container: checkpoint.document.kind.as_str().to_owned(),
-                facts: checkpoint.document.facts.iter().map(|(fact, value)| ((*fact).to_owned(), value.clone())).collect(),
-            },
+            source,
             root: selected.root_name.clone(),
             outputs: vec![OutputRecord {
                 path: output.to_owned(),

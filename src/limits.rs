@@ -1,5 +1,7 @@
 //! Budgets: what one input may cost. Each is a row here and a `--limit NAME=VALUE` on the command line.
 
+use std::path::PathBuf;
+
 use crate::error::{self, Error, Result};
 
 macro_rules! limits {
@@ -58,6 +60,8 @@ limits! {
     header_bytes, "header-bytes" = 100_000_000;
     /// Bytes of output; 0 stands for the larger of 16 times the storages and 1 GiB. Stops expanded views.
     output_bytes, "output-bytes" = 0;
+    /// Bytes that a compressed file may hold; 0 stands for the larger of 100 times its size and 4 GiB. Stops decompression bombs.
+    decompressed_bytes, "decompressed-bytes" = 0;
     /// Entries of a zip archive.
     zip_entries, "zip-entries" = 1_000_000;
     /// Digits of an integer written as text, as CPython allows.
@@ -74,9 +78,22 @@ pub struct ReadOptions {
     pub limits: Limits,
     /// Read archive members whose content does not have the recorded checksum.
     pub ignore_crc: bool,
+    /// Where large compressed input is decoded to, as an unnamed file; the system's folder for temporary files without it.
+    pub scratch: Option<PathBuf>,
+    /// The folder of the input, where joblib before 0.10 keeps the arrays of a pickle in files of their own. Without it, they
+    /// are missing.
+    pub beside: Option<PathBuf>,
 }
 
 impl Limits {
+    /// The budget for the bytes inside compressed data of `compressed_bytes`.
+    pub(crate) fn decompressed_budget(&self, compressed_bytes: u64) -> u64 {
+        match self.decompressed_bytes {
+            0 => compressed_bytes.saturating_mul(100).max(4 << 30),
+            set => set,
+        }
+    }
+
     /// The budget for output bytes when the storages hold `storage_bytes`.
     pub(crate) fn output_budget(&self, storage_bytes: u64) -> u64 {
         match self.output_bytes {

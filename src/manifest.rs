@@ -15,10 +15,13 @@ use crate::verify::Verified;
 pub struct Manifest(Ledger);
 
 impl Manifest {
-    /// Adds the digests of the source and of a verified output, and what was found on the way.
-    pub(crate) fn seal(mut ledger: Ledger, source: Sha, verified: &Verified, findings: &[Finding]) -> Manifest {
+    /// Adds the digests of the source and its companions, and of a verified output, and what was found on the way.
+    pub(crate) fn seal(mut ledger: Ledger, source: Sha, companions: &[Sha], verified: &Verified, findings: &[Finding]) -> Manifest {
         let written = verified.written();
         ledger.source.sha256 = Some(source.to_string());
+        for (record, sha) in ledger.source.companions.iter_mut().zip(companions) {
+            record.sha256 = Some(sha.to_string());
+        }
         for output in &mut ledger.outputs {
             output.sha256 = Some(written.sha256.to_string());
         }

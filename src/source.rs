@@ -161,6 +161,14 @@ impl Region {
         matches!(self.backing, Backing::File(_)).then_some(self.offset)
     }
 
+    /// Where the region starts in `source`; `None` when it is part of something else.
+    pub fn offset_in(&self, source: &Source) -> Option<u64> {
+        match &self.backing {
+            Backing::File(backing) if std::ptr::eq(Arc::as_ptr(backing), source) => Some(self.offset),
+            _ => None,
+        }
+    }
+
     /// Fills `buffer` with the bytes at `offset`.
     ///
     /// # Errors
@@ -210,6 +218,9 @@ impl std::io::Read for RegionReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let left = self.region.len.saturating_sub(self.pos);
         let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if len == 0 {
+            return Ok(0); // also beyond the end, where a seek may lead
+        }
         self.region.read_at(self.pos, &mut buffer[..len]).map_err(std::io::Error::other)?;
         self.pos += len as u64;
         Ok(len)

@@ -145,10 +145,25 @@ impl Module {
         let others = self.attributes.iter().filter(|(_, node)| ![self.parameters, self.buffers, self.modules].contains(node));
         let others = others.map(|&(key, node)| {
             let step = Step { kind: StepKind::Attribute, ..Step::key(graph, key) };
-            Entry { step, node, aside: Some(NOT_IN_STATE_DICT) }
+            match packed_weights(graph, node) {
+                Some(weights) => Entry { step, node: weights, aside: None },
+                None => Entry { step, node, aside: Some(NOT_IN_STATE_DICT) },
+            }
         });
         let parameters = part(self.parameters).into_iter().map(entry);
         parameters.chain(buffers).chain(part(self.modules).into_iter().map(entry)).chain(others).collect()
+    }
+}
+
+/// The weights in an object of a C++ class: quantized layers keep them in such attributes, and their code puts them into
+/// `state_dict()`. Its state is `(weights, name of the class)`.
+fn packed_weights(graph: &Graph, node: NodeId) -> Option<NodeId> {
+    let object = graph.object(node)?;
+    let class = graph.global(object.callable)?;
+    let known = class.name == "ScriptObject" && matches!(class.module.as_str(), "torch" | "torch._C");
+    match graph.tuple(*object.states.last()?) {
+        Some(&[weights, _]) if known => Some(weights),
+        _ => None,
     }
 }
 

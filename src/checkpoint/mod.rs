@@ -117,6 +117,16 @@ impl Checkpoint {
     }
 }
 
+/// Whether anything in a document is a tensor, with data or not; true, too, when it cannot be understood, so that whoever asks
+/// for its tensors is told why.
+pub(crate) fn holds_tensors(document: &Document, options: &ReadOptions) -> bool {
+    let mut reader = Reader::new(document, options);
+    match evaluate(&mut reader, document) {
+        Ok(values) => values.values().any(|value| !matches!(value, Value::StandsFor(_) | Value::ObjectArray { .. })),
+        Err(_) => true,
+    }
+}
+
 /// The values of all nodes below the roots that are more than inert.
 fn evaluate(reader: &mut Reader<'_>, document: &Document) -> Result<HashMap<NodeId, Value>> {
     let graph = reader.graph();

@@ -147,13 +147,18 @@ impl<'a> Walk<'a> {
         let own = match value {
             None => return self.entries(node),
             Some(Value::ObjectArray { items, .. }) => return Ok(indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect()),
-            Some(Value::Wrapper(_, states)) => state_entries(self.graph, states),
+            Some(Value::Wrapper(_, state, only)) => {
+                let entries = state_entries(self.graph, &[*state]).into_iter();
+                entries.filter(|entry| only.is_none_or(|name| name == &*entry.step.name)).collect()
+            }
             Some(_) => Vec::new(),
         };
         let attributes = self.attributes.get(&node);
         let aside = attributes.is_none_or(|attributes| !attributes.own).then_some(OF_A_TENSOR);
         let states = attributes.map(|attributes| attributes.states.as_slice()).unwrap_or_default();
         let entries = states.iter().flat_map(|&state| state_entries(self.graph, &[state]));
+        // The tensor itself has been met already.
+        let entries = entries.filter(|entry| aside.is_some() || &*entry.step.name != "data");
         Ok(own.into_iter().chain(entries.map(|entry| Entry { aside, ..entry })).collect())
     }
 
@@ -166,7 +171,7 @@ impl<'a> Walk<'a> {
             Some(Value::Absent(absence)) => Content::Absent(absence.clone()),
             Some(Value::Unsupported(error)) => Content::Unsupported(error.clone()),
             Some(Value::Storage(_)) => Content::Absent(absence("it is a bare storage, not a tensor")),
-            Some(Value::Wrapper(lowering, _)) => {
+            Some(Value::Wrapper(lowering, ..)) => {
                 let lowering = Some(Arc::clone(lowering));
                 return self.leaf(Leaf { lowering, ..leaf(Content::Wrapper) });
             }

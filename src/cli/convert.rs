@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args as ClapArgs;
-use depickle::convert::prepare;
-use depickle::filenames::{default_output, manifest_path, resolved};
+use depickle::convert::{Prepared, prepare_input, prepare_packaged};
+use depickle::error::Code;
+use depickle::filenames::{bundle_output, default_output, manifest_path, packaged_output, resolved};
+use depickle::input::Input;
 use depickle::ledger::FindingRecord;
 use depickle::report::{json, text};
 use depickle::{ConvertOptions, Error};
@@ -17,11 +19,12 @@ use super::progress::{Bar, stop_requested};
 /// Convert checkpoints to safetensors, verify the result and write its manifest
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Checkpoint files
+    /// Checkpoint files, or archives of them
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
-    /// The output file, or a folder for the outputs; default: beside each input
+    /// The output file, or a folder for the outputs; default: beside each input. An archive of checkpoints becomes a folder,
+    /// with an output for each; with the name of a file, one output with all of them
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
 
@@ -63,30 +66,95 @@ pub(super) fn run(args: &Args) -> u8 {
         Err(error) => return super::report(Path::new("convert"), &error),
     };
     let inputs: HashSet<PathBuf> = args.inputs.iter().filter_map(|input| resolved(input)).collect();
-    let mut targets = HashSet::new();
+    let mut run = Run { args, options: &options, inputs, targets: HashSet::new() };
     let mut worst = 0;
     for input in &args.inputs {
-        let output = match (&folder, &args.output) {
-            (Some(folder), _) => folder.join(default_output(input).file_name().unwrap_or_default()),
-            (None, Some(output)) => output.clone(),
-            (None, None) => default_output(input),
-        };
-        let target = resolved(&output).unwrap_or_else(|| output.clone());
-        let code = if inputs.contains(&target) && args.inputs.len() > 1 {
-            let message = format!("the output {} is also an input", output.display());
-            refused(input, args, &Error::usage(message))
-        } else if targets.insert(target) {
-            convert(input, &output, args, &options)
-        } else {
-            let message = format!("{} is the output of two inputs; convert them into different folders", output.display());
-            refused(input, args, &Error::usage(message))
-        };
-        worst = worst.max(code);
+        worst = worst.max(run.convert(input, folder.as_deref()));
         if stop_requested().load(Ordering::Relaxed) {
             break;
         }
     }
     worst
+}
+
+struct Run<'a> {
+    args: &'a Args,
+    options: &'a ConvertOptions,
+    inputs: HashSet<PathBuf>,
+    /// The outputs so far.
+    targets: HashSet<PathBuf>,
+}
+
+impl Run<'_> {
+    /// Converts one input; into `folder`, if the outputs go to one.
+    fn convert(&mut self, input: &Path, folder: Option<&Path>) -> u8 {
+        let output = match (folder, &self.args.output) {
+            (Some(folder), _) => folder.join(default_output(input).file_name().unwrap_or_default()),
+            (None, Some(output)) => output.clone(),
+            (None, None) => default_output(input),
+        };
+        let opened = match Input::open(input, &self.options.read, Some(output.parent().unwrap_or(Path::new("")))) {
+            Ok(opened) => opened,
+            Err(error) => return refused(input, self.args, &error),
+        };
+        let names: Option<Vec<String>> = opened.checkpoints().map(|names| names.into_iter().map(str::to_owned).collect());
+        // -o with the name of a file asks for one file.
+        let one_file = folder.is_none() && self.args.output.is_some();
+        match names {
+            Some(names) if !names.is_empty() && !one_file => self.unpack(input, &opened, &names, &bundle_output(input, folder)),
+            _ => match self.claim(&output) {
+                Ok(()) => write(input, &output, self.args, self.options, prepare_input(opened, &output, self.options)),
+                Err(error) => refused(input, self.args, &error),
+            },
+        }
+    }
+
+    /// Converts every checkpoint of a bundle to a file of its own.
+    fn unpack(&mut self, input: &Path, opened: &Input, names: &[String], folder: &Path) -> u8 {
+        let (mut worst, mut converted, mut empty) = (0, 0, Vec::new());
+        if self.args.extras.is_some() && names.len() > 1 {
+            let error =
+                Error::usage("--extras takes the values of one checkpoint, and this is a bundle of several; name one output file with -o");
+            return refused(input, self.args, &error);
+        }
+        for (index, name) in names.iter().enumerate() {
+            let (shown, output) = (input.join(name), folder.join(packaged_output(name)));
+            let prepared = self.claim(&output).and_then(|()| prepare_packaged(opened, index, &output, self.options));
+            match prepared {
+                // Beside weights, bundles hold pickles of other things.
+                Err(error) if error.code() == Code::NoTensors => empty.push((shown, error)),
+                prepared => {
+                    let code = write(&shown, &output, self.args, self.options, prepared);
+                    converted += u32::from(code == 0);
+                    worst = worst.max(code);
+                }
+            }
+            if stop_requested().load(Ordering::Relaxed) {
+                return worst;
+            }
+        }
+        for (shown, error) in &empty {
+            if converted == 0 && worst == 0 {
+                refused(shown, self.args, error);
+            } else {
+                skipped(shown, self.args, error);
+            }
+        }
+        if converted == 0 && worst == 0 { 1 } else { worst }
+    }
+
+    /// Notes an output, which no other input may have.
+    fn claim(&mut self, output: &Path) -> depickle::Result<()> {
+        let target = resolved(output).unwrap_or_else(|| output.to_owned());
+        if self.inputs.contains(&target) && self.args.inputs.len() > 1 {
+            return Err(Error::usage(format!("the output {} is also an input", output.display())));
+        }
+        if !self.targets.insert(target) {
+            let message = format!("{} is the output of two inputs; convert them into different folders", output.display());
+            return Err(Error::usage(message));
+        }
+        Ok(())
+    }
 }
 
 /// The folder for the outputs; `None` when there is none or `-o` names a file.
@@ -107,8 +175,9 @@ fn folder(args: &Args) -> depickle::Result<Option<PathBuf>> {
     }
 }
 
-fn convert(input: &Path, output: &Path, args: &Args, options: &ConvertOptions) -> u8 {
-    let prepared = match prepare(input, output, options) {
+/// Writes what was prepared, and says what was done; `input` is what to call it.
+fn write(input: &Path, output: &Path, args: &Args, options: &ConvertOptions, prepared: depickle::Result<Prepared>) -> u8 {
+    let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return refused(input, args, &error),
     };
@@ -130,6 +199,15 @@ fn convert(input: &Path, output: &Path, args: &Args, options: &ConvertOptions) -
             0
         }
         Err(error) => refused(input, args, &error),
+    }
+}
+
+/// Says that a checkpoint of a bundle was left alone.
+fn skipped(input: &Path, args: &Args, error: &Error) {
+    if args.json {
+        super::print(&(json::line(&json::Conversion::skipped(input, error)) + "\n"));
+    } else if !args.quiet {
+        super::say(&text::skipped(input, error));
     }
 }
 

@@ -1,5 +1,7 @@
-//! A file that is one pickle and nothing else, as `pickle.dump` writes it. Array bytes stand inside the stream.
+//! A file that is one pickle and nothing else, as `pickle.dump` writes it. Array bytes stand inside the stream. What joblib
+//! writes is one too, with other bytes between the opcodes.
 
+use crate::container::joblib::{self, Spliced};
 use crate::container::{Document, Kind, Outcome};
 use crate::error::{Code, Error};
 use crate::finding::Finding;
@@ -40,7 +42,12 @@ fn is_dotted(name: &str) -> bool {
 
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let stream = region.bytes()?;
-    let graph = pickle::run(&stream, start, &options.limits)?;
+    let mut arrays = Spliced::new(&stream, region, start, options);
+    let run = pickle::run_with(&stream, start, &options.limits, &mut |graph, object, at| arrays.after_build(graph, object, at));
+    let graph = match run {
+        Ok(graph) => graph,
+        Err(broken) => return Err(broken.after(arrays.into_graphs())),
+    };
     let mut findings = Vec::new();
     let rest = stream.slice(graph.end() as usize..);
     if !rest.is_empty() {
@@ -63,7 +70,13 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         ));
     }
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
-    Ok(Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) })
+    let mut document = Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) };
+    let spliced = !arrays.is_empty();
+    arrays.give_to(&mut document)?;
+    if joblib::read_companions(&mut document, options)? || spliced {
+        document.kind = Kind::Joblib;
+    }
+    Ok(document)
 }
 
 /// The protocol that a stream announces; 0 and 1 do not.

@@ -3,18 +3,24 @@
 //! To add one: a file here, a row in [`SNIFF`]. A container finds the pickle and the storages, and judges nothing.
 
 mod bare_pickle;
+mod bundle;
+mod compressed;
 mod foreign;
+mod joblib;
 mod npy;
 mod npz;
 mod persistent_id;
 mod storage_class;
+mod tar;
 mod torch_legacy;
+mod torch_tar;
 mod torch_zip;
 mod zip;
 mod zip_directory;
 mod zip_member;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
@@ -22,9 +28,11 @@ use crate::limits::ReadOptions;
 use crate::numpy::RawArray;
 use crate::pickle::{Broken, Graph, NodeId};
 use crate::place::Place;
-use crate::source::Region;
+use crate::source::{Region, Source};
 use crate::storage::Storage;
+use crate::tensor::Dtype;
 
+pub(crate) use bundle::{Bundle, Packaged, merge, no_checkpoints, stem};
 pub(crate) use persistent_id::StorageRef;
 pub(crate) use storage_class::{StorageClass, storage_class};
 pub(crate) use zip_directory::{check_crc, check_stored, inflate};
@@ -43,6 +51,14 @@ pub enum Kind {
     Npy,
     /// `numpy.savez`.
     Npz,
+    /// `joblib.dump`.
+    Joblib,
+    /// `torch.save` before 0.1.10: a tar archive.
+    TorchTar,
+    /// A tar archive of files.
+    Tar,
+    /// A zip archive of files.
+    Zip,
 }
 
 impl Kind {
@@ -54,6 +70,10 @@ impl Kind {
             Kind::BarePickle => "bare-pickle",
             Kind::Npy => "npy",
             Kind::Npz => "npz",
+            Kind::Joblib => "joblib",
+            Kind::TorchTar => "torch-tar",
+            Kind::Tar => "tar",
+            Kind::Zip => "zip",
         }
     }
 }
@@ -77,6 +97,8 @@ pub struct Document {
     pub beside: Vec<(String, NodeId)>,
     /// The members of an archive, in its order; empty for other containers.
     pub members: Vec<Member>,
+    /// Other files that it is spread over.
+    pub companions: Vec<Arc<Source>>,
     /// Other pickles that loading the file runs, such as the four small ones of a legacy file.
     pub side_pickles: Vec<Graph>,
     /// What the container itself gives reason to say.
@@ -96,6 +118,25 @@ pub struct StreamSource {
 pub enum Given {
     /// An array in numpy's form.
     Array(RawArray),
+    /// A tensor in torch's form.
+    Tensor(GivenTensor),
+    /// A storage, by its key.
+    Storage(String, StorageClass),
+}
+
+/// A tensor over a storage of the document.
+#[derive(Debug, Clone)]
+pub struct GivenTensor {
+    /// The key of the storage.
+    pub storage: String,
+    /// The type of its elements.
+    pub class: StorageClass,
+    /// The dtype, when it is not that of the storage.
+    pub dtype: Option<Dtype>,
+    /// All in elements, as the file gives them.
+    pub shape: Vec<i64>,
+    pub strides: Vec<i64>,
+    pub offset: i64,
 }
 
 impl Document {
@@ -110,6 +151,7 @@ impl Document {
             given: HashMap::new(),
             beside: Vec::new(),
             members: Vec::new(),
+            companions: Vec::new(),
             side_pickles: Vec::new(),
             findings: Vec::new(),
         }
@@ -135,6 +177,7 @@ impl Document {
         self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
         self.beside.extend(other.beside.into_iter().map(|(name, id)| (name, id.moved(nodes))));
         self.members.extend(other.members);
+        self.companions.extend(other.companions);
         self.side_pickles.extend(other.side_pickles);
         self.findings.extend(other.findings);
         Ok(root)
@@ -153,11 +196,6 @@ impl Document {
     /// The values that a walk starts from.
     pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
         std::iter::once(self.graph.root()).chain(self.beside.iter().map(|(_, id)| *id))
-    }
-
-    /// All pickles of the file, in its order.
-    pub fn pickles(&self) -> impl Iterator<Item = &Graph> {
-        self.side_pickles.iter().chain([&self.graph])
     }
 }
 
@@ -182,31 +220,83 @@ pub struct Member {
 pub type Outcome = Result<Document, Box<Broken>>;
 
 type Sniff = fn(&[u8]) -> bool;
-type Open = fn(&Region, &Place, &ReadOptions) -> Outcome;
+
+/// How a container is opened.
+enum Open {
+    /// One checkpoint.
+    Document(fn(&Region, &Place, &ReadOptions) -> Outcome),
+    /// What may hold others: the last argument is how many it is inside of.
+    Outer(fn(&Region, &Place, &ReadOptions, u64) -> Result<Inner>),
+}
+
+/// What a file is, before its pickles are read.
+pub enum Inner {
+    /// One checkpoint, and how to read it.
+    Document(Box<dyn FnOnce() -> Outcome>),
+    /// An archive of files.
+    Bundle(Bundle),
+}
 
 /// How each container is recognised, first match wins.
 const SNIFF: &[(Sniff, Open)] = &[
-    (zip::sniff, zip::open),
-    (npy::sniff, npy::open),
-    (torch_legacy::sniff, torch_legacy::open),
-    (bare_pickle::sniff, bare_pickle::open),
+    (zip::sniff, Open::Outer(zip::peek)),
+    (npy::sniff, Open::Document(npy::open)),
+    (torch_legacy::sniff, Open::Document(torch_legacy::open)),
+    (compressed::sniff, Open::Outer(compressed::peek)),
+    (tar::sniff, Open::Outer(tar::peek)),
+    (bare_pickle::sniff, Open::Document(bare_pickle::open)),
 ];
 
 /// Bytes of the head that recognition may look at.
 const HEAD_BYTES: u64 = 1024;
 
-/// Recognises and opens the container in `region`, whose first byte is at `start`.
+/// Recognises the container in `region`, whose first byte is at `start`, and opens it: of a bundle only its directory.
 ///
 /// # Errors
-/// `empty-file`, `unsupported-container` for formats known by name, `unknown-format`, and whatever is wrong inside.
+/// `empty-file`, `unsupported-container` for formats known by name, `unknown-format`, and whatever is wrong with its structure.
+pub fn recognise(region: &Region, start: &Place, options: &ReadOptions) -> Result<Inner> {
+    peek(region, start, options, 0)
+}
+
+/// Opens a file that is one checkpoint.
+///
+/// # Errors
+/// Those of [`recognise`], whatever is wrong inside, and `unsupported-container` for a bundle.
 pub fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
+    match recognise(region, start, options)? {
+        Inner::Document(open) => open(),
+        Inner::Bundle(bundle) => {
+            let what = format!("a {} archive of files", bundle.kind.as_str());
+            Err(crate::error::unsupported_container(&what, "extract it and convert the checkpoints inside").into())
+        }
+    }
+}
+
+/// The same for what is inside of `depth` others.
+fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Result<Inner> {
+    options.limits.nesting(depth)?;
+    let head = head(region)?;
+    if head.is_empty() {
+        return Err(Error::new(Code::EmptyFile, "the file is empty").help("the download or copy was not completed; repeat it"));
+    }
+    match SNIFF.iter().find(|(sniff, _)| sniff(&head)) {
+        Some((_, Open::Document(open))) => {
+            let (region, start, options) = (region.clone(), start.clone(), options.clone());
+            Ok(Inner::Document(Box::new(move || open(&region, &start, &options))))
+        }
+        Some((_, Open::Outer(peek))) => peek(region, start, options, depth),
+        None => Err(foreign::error(&head)),
+    }
+}
+
+fn head(region: &Region) -> Result<Vec<u8>> {
     let mut head = vec![0; region.len().min(HEAD_BYTES) as usize];
     region.read_at(0, &mut head)?;
-    if head.is_empty() {
-        return Err(Error::new(Code::EmptyFile, "the file is empty").help("the download or copy was not completed; repeat it").into());
-    }
-    if let Some((_, open)) = SNIFF.iter().find(|(sniff, _)| sniff(&head)) {
-        return open(region, start, options);
-    }
-    Err(foreign::error(&head).into())
+    Ok(head)
+}
+
+/// Whether a file starts like a container, with bytes that a text does not start with.
+fn has_magic(head: &[u8]) -> bool {
+    let strict = &SNIFF[..SNIFF.len() - 1];
+    strict.iter().any(|(sniff, _)| sniff(head)) || matches!(head, [0x80, 2..=5, ..])
 }

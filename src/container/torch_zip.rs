@@ -28,6 +28,17 @@ pub(super) fn is_torch_zip(members: &[Member]) -> bool {
     members.iter().any(|member| is_data_pkl(&member.name))
 }
 
+impl Member {
+    /// The folder of storages that it is in, when its archive is torch's.
+    pub(super) fn storage_folder(&self) -> Option<&str> {
+        let (_, rest) = self.name.split_once('/')?;
+        STORAGE_FOLDERS
+            .iter()
+            .copied()
+            .find(|folder| rest.strip_prefix(*folder).is_some_and(|key| !key.is_empty() && key.bytes().all(|b| b.is_ascii_digit())))
+    }
+}
+
 /// `data.pkl` in a folder at the top.
 fn is_data_pkl(name: &str) -> bool {
     name.split_once('/').is_some_and(|(_, file)| file == "data.pkl")

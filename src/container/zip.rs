@@ -1,7 +1,8 @@
 //! Which kind of checkpoint a zip archive is, by the names of its members.
 
-use crate::container::{Member, Outcome, npz, torch_zip, zip_directory};
-use crate::error::{self, Code, Error};
+use crate::container::bundle::{Bundle, Packed, PackedContent, is_inside};
+use crate::container::{Inner, Kind, Member, Outcome, npz, torch_zip, zip_directory};
+use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::place::Place;
 use crate::source::Region;
@@ -14,25 +15,33 @@ pub(super) fn sniff(head: &[u8]) -> bool {
 type IsKind = fn(&[Member]) -> bool;
 type Open = fn(Vec<Member>, &Place, &ReadOptions) -> Outcome;
 
-/// The kinds of archives, first match wins.
+/// The kinds of archives, first match wins. Any other is a bundle of files.
 const KINDS: &[(IsKind, Open)] = &[(torch_zip::is_torch_zip, torch_zip::open), (npz::is_npz, npz::open)];
 
-pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
+pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth: u64) -> Result<Inner> {
     let members = zip_directory::read(region, &options.limits)?;
     if members.is_empty() {
         let error = Error::new(Code::NoTensors, "the file holds no tensors: it is a zip archive without members");
-        return Err(error.help("if it should hold some, the save was interrupted; have its author save it again").into());
+        return Err(error.help("if it should hold some, the save was interrupted; have its author save it again"));
     }
-    match KINDS.iter().find(|(is_kind, _)| is_kind(&members)) {
-        Some((_, open)) => open(members, start, options),
-        None => Err(no_checkpoint(&members).into()),
+    if let Some((_, open)) = KINDS.iter().find(|(is_kind, _)| is_kind(&members)) {
+        let (start, options) = (start.clone(), options.clone());
+        return Ok(Inner::Document(Box::new(move || open(members, &start, &options))));
     }
-}
-
-fn no_checkpoint(members: &[Member]) -> Error {
     if members.iter().any(|m| m.name == "data.pkl") {
-        return Error::new(Code::ZipMalformed, "member data.pkl is not in a folder, where torch writes it")
-            .help("the archive was zipped again without its folder; zip the folder itself");
+        return Err(Error::new(Code::ZipMalformed, "member data.pkl is not in a folder, where torch writes it")
+            .help("the archive was zipped again without its folder; zip the folder itself"));
     }
-    error::missing_entry("data.pkl", "describes the checkpoint")
+    if members.iter().any(|m| m.storage_folder().is_some()) {
+        return Err(error::missing_entry("data.pkl", "describes the checkpoint"));
+    }
+    let mut files = Vec::new();
+    for member in members.into_iter().filter(|member| !member.name.ends_with('/')) {
+        if !is_inside(&member.name) {
+            let shown = crate::text::quoted(&member.name, 200);
+            return Err(error::zip_ambiguous(format!("member {shown} would be unpacked somewhere else")));
+        }
+        files.push(Packed { name: member.name.clone(), content: PackedContent::Zipped(member) });
+    }
+    Ok(Inner::Bundle(Bundle { kind: Kind::Zip, facts: Vec::new(), files }))
 }

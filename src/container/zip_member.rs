@@ -38,6 +38,27 @@ impl Member {
         if self.deflated { Box::new(flate2::bufread::DeflateDecoder::new(stored)) } else { Box::new(stored) }
     }
 
+    /// Inflates its content to `sink` if it is deflated, and returns the checksum.
+    ///
+    /// # Errors
+    /// `zip-malformed` when the data is damaged or of another length; those of `sink`.
+    pub(crate) fn decode(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u32> {
+        if self.deflated {
+            return inflate(&self.name, &self.stored, self.len, sink);
+        }
+        // The bytes can be read where they are; only their checksum is asked for.
+        let mut crc = crc32fast::Hasher::new();
+        let mut chunk = vec![0; self.len.min(256 << 10) as usize];
+        let mut at = 0;
+        while at < self.len {
+            let chunk = &mut chunk[..(self.len - at).min(256 << 10) as usize];
+            self.stored.read_at(at, chunk)?;
+            crc.update(chunk);
+            at += chunk.len() as u64;
+        }
+        Ok(crc.finalize())
+    }
+
     /// All of its content, its checksum checked.
     ///
     /// # Errors
@@ -89,11 +110,6 @@ impl Member {
         }
         Ok((graph, stream))
     }
-}
-
-/// The name of a member without the top folder of its archive.
-pub(super) fn below<'a>(member: &'a Member, folder: &str) -> Option<&'a str> {
-    member.name.strip_prefix(folder)
 }
 
 /// The member called `folder` + `name`, marked as having a part in the format.

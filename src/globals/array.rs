@@ -102,13 +102,7 @@ fn lowered(lowering: Lowering, parts: Vec<(String, Value)>) -> Value {
 }
 
 /// Every field at or below `dtype`, with the suffix of its name.
-fn fields(
-    reader: &mut Reader<'_>,
-    at: &Elements<'_>,
-    dtype: &NumpyDtype,
-    suffix: &str,
-    parts: &mut Vec<(String, Value)>,
-) -> Result<()> {
+fn fields(reader: &mut Reader<'_>, at: &Elements<'_>, dtype: &NumpyDtype, suffix: &str, parts: &mut Vec<(String, Value)>) -> Result<()> {
     let value = match dtype {
         NumpyDtype::Plain { dtype, big_endian } => tensor(reader, at, *dtype, *big_endian)?,
         NumpyDtype::Time { big_endian, .. } => tensor(reader, at, Dtype::I64, *big_endian)?,

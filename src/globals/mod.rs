@@ -77,6 +77,8 @@ const HARMLESS_PACKAGES: &[&str] = &["torch.nn.modules.", "torch.nn.parallel.", 
 
 /// The module under its present name.
 fn canonical_module(module: &str) -> &str {
+    // scikit-learn had a copy of joblib of its own.
+    let module = module.strip_prefix("sklearn.externals.").filter(|module| module.starts_with("joblib.")).unwrap_or(module);
     match module {
         "__builtin__" => "builtins",
         "copy_reg" => "copyreg",

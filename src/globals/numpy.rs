@@ -1,16 +1,15 @@
 //! numpy: arrays, dtypes and the bytes they are made of. From `numpy/core/src/multiarray/methods.c`
 //! (`array_reduce`, `array_setstate`), `descriptor.c` (`arraydescr_reduce`) and `numpy/_core/numeric.py` (`_frombuffer`).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::globals::array::{self, Data};
 use crate::globals::reader::Reader;
 use crate::globals::value::{Absence, Call, Lowering, Part, Value};
 use crate::globals::{Meaning, Row};
-use crate::globals::array::{self, Data};
 use crate::numpy::{Field, NumpyDtype};
-use crate::pickle::{Graph, Node, NodeId};
+use crate::pickle::{Node, NodeId};
 use crate::storage::{Content, latin1_len};
 use crate::tensor::Dtype;
 use crate::tensor::layout::{column_major, row_major};
@@ -30,16 +29,6 @@ pub(super) const ROWS: &[Row] = &[
     ("_codecs", "encode", Rebuild(encode)),
     ("builtins", "bytes", Rebuild(bytes)),
     ("builtins", "bytearray", Rebuild(bytes)),
-];
-
-/// The dtypes of the `ml_dtypes` package, which pickle as a class. Its other ones have no twin in safetensors.
-const ML_DTYPES: &[(&str, Dtype)] = &[
-    ("bfloat16", Dtype::BF16),
-    ("float8_e4m3fn", Dtype::F8_E4M3FN),
-    ("float8_e5m2", Dtype::F8_E5M2),
-    ("float8_e4m3fnuz", Dtype::F8_E4M3FNUZ),
-    ("float8_e5m2fnuz", Dtype::F8_E5M2FNUZ),
-    ("float8_e8m0fnu", Dtype::F8_E8M0FNU),
 ];
 
 /// `_reconstruct(class, (0,), b'b')`, then the state `(version, shape, dtype, is_fortran, data)`.
@@ -122,7 +111,9 @@ fn array(reader: &mut Reader<'_>, call: &Call, data: NodeId, dtype: NodeId, shap
 fn masked(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let graph = reader.graph();
     let state = call.states.first().and_then(|&state| graph.tuple(state));
-    let Some(&[_, shape, dtype_node, fortran, data, mask, _]) = state else { return Err(reader.bad_call(call, "has no state of a masked array")) };
+    let Some(&[_, shape, dtype_node, fortran, data, mask, _]) = state else {
+        return Err(reader.bad_call(call, "has no state of a masked array"));
+    };
     let shape = reader.dims(call, shape)?;
     let strides = if graph.node(fortran) == &Node::Bool(true) { column_major(&shape) } else { row_major(&shape) };
     let values = array(reader, call, data, dtype_node, &shape, &strides)?;
@@ -178,99 +169,10 @@ fn objects(shape: &[i64]) -> Absence {
     Absence { reason: "its elements hold Python objects".to_owned(), dtype: None, shape: Some(shape.to_vec()) }
 }
 
-/// `dtype(code, align, copy)`, then the state `(version, byteorder, subarray, names, fields, itemsize, align, flags...)`.
+/// `dtype(code, align, copy)` and its state.
 fn dtype(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let graph = reader.graph();
-    let Some(&code) = call.args.first() else { return Err(reader.bad_call(call, "has no type code")) };
-    let state = call.states.first().and_then(|&state| graph.tuple(state)).unwrap_or_default();
-    let given = |index: usize| state.get(index).copied().filter(|&id| graph.node(id) != &Node::None);
-    let byteorder = state.get(1).and_then(|&id| graph.str_or_ascii(id)).unwrap_or_default();
-    if let (Some(names), Some(fields)) = (given(3), given(4)) {
-        return record(reader, call, [names, fields], given(5)).map(Value::NumpyDtype);
-    }
-    if let Some(subarray) = given(2) {
-        let Some(&[base, shape]) = graph.tuple(subarray) else { return Err(reader.bad_call(call, "has a subarray of another form")) };
-        let Value::NumpyDtype(base) = reader.value(base)? else { return Err(reader.bad_call(call, "has a subarray of no dtype")) };
-        let shape = match graph.int(shape) {
-            Some(size) => vec![size],
-            None => reader.dims(call, shape)?,
-        };
-        return Ok(Value::NumpyDtype(NumpyDtype::Subarray { base: Box::new(base), shape }));
-    }
-    if let Some(global) = graph.global(code) {
-        let known = ML_DTYPES.iter().find(|(name, _)| global.module == "ml_dtypes" && global.name == *name);
-        return Ok(Value::NumpyDtype(match known {
-            Some((_, dtype)) => NumpyDtype::Plain { dtype: *dtype, big_endian: byteorder == ">" },
-            None => NumpyDtype::NoTwin { what: crate::text::printable(&global.path()).into_owned(), item_bytes: item_bytes(graph, given(5)) },
-        }));
-    }
-    let code = graph.str_or_ascii(code).ok_or_else(|| reader.bad_call(call, "has a type code that is no text"))?;
-    let (order, code) = match code.split_at_checked(1) {
-        Some((order @ ("<" | ">" | "|" | "="), code)) => (order, code),
-        _ => (byteorder, code),
-    };
-    // A state overrides the order that the code may have.
-    let big_endian = if byteorder.is_empty() { order == ">" } else { byteorder == ">" };
-    Ok(Value::NumpyDtype(match NumpyDtype::from_code(code, big_endian) {
-        NumpyDtype::Time { kind, unit, big_endian } => {
-            let unit = match given(8) {
-                Some(metadata) => time_unit(reader, metadata)?.ok_or_else(|| reader.bad_call(call, "has a unit of another form"))?,
-                None => unit,
-            };
-            NumpyDtype::Time { kind, unit, big_endian }
-        }
-        // Of text the code says no size; the state does.
-        NumpyDtype::NoTwin { what, item_bytes: 0 } => NumpyDtype::NoTwin { what, item_bytes: item_bytes(graph, given(5)) },
-        dtype => dtype,
-    }))
-}
-
-fn item_bytes(graph: &Graph, size: Option<NodeId>) -> u64 {
-    size.and_then(|size| graph.int(size)).and_then(|size| u64::try_from(size).ok()).unwrap_or(0)
-}
-
-/// A structured dtype: the names in order, and for each `(dtype, offset[, title])`.
-fn record(reader: &mut Reader<'_>, call: &Call, [names, fields]: [NodeId; 2], size: Option<NodeId>) -> Result<NumpyDtype> {
-    let graph = reader.graph();
-    let bad = |reader: &Reader<'_>| reader.bad_call(call, "has fields of another form");
-    let Node::Dict(pairs) = graph.node(fields) else { return Err(bad(reader)) };
-    let by_name: HashMap<&str, NodeId> = pairs.iter().filter_map(|(name, field)| Some((graph.str_or_ascii(*name)?, *field))).collect();
-    let mut parsed = Vec::new();
-    for &name in graph.sequence(names).ok_or_else(|| bad(reader))? {
-        let name = graph.str_or_ascii(name).ok_or_else(|| bad(reader))?;
-        let field = by_name.get(name).and_then(|&field| graph.tuple(field));
-        let Some(&[dtype, offset, ..]) = field else { return Err(bad(reader)) };
-        let offset = graph.int(offset).and_then(|offset| u64::try_from(offset).ok()).ok_or_else(|| bad(reader))?;
-        let Value::NumpyDtype(dtype) = reader.value(dtype)? else { return Err(bad(reader)) };
-        parsed.push(Field { name: name.to_owned(), offset, dtype });
-    }
-    let item_bytes = item_bytes(graph, size);
-    let inside = |field: &Field| field.dtype.item_bytes().and_then(|n| n.checked_add(field.offset)).is_some_and(|end| end <= item_bytes);
-    if !parsed.iter().all(inside) {
-        return Err(reader.bad_call(call, "has a field that reaches beyond its element"));
-    }
-    Ok(NumpyDtype::Record { fields: parsed, item_bytes })
-}
-
-/// `(metadata, (unit, count, divisor, events))`, as `10us`.
-fn time_unit(reader: &mut Reader<'_>, metadata: NodeId) -> Result<Option<String>> {
-    let graph = reader.graph();
-    let unit = match graph.tuple(metadata) {
-        Some(&[_, unit]) => graph.tuple(unit),
-        _ => None,
-    };
-    let Some(&[unit, count, divisor, _events]) = unit else { return Ok(None) };
-    let name = match graph.str_or_ascii(unit) {
-        Some(name) => name.to_owned(),
-        // Below protocol 3 bytes are a call.
-        None => match reader.value(unit)? {
-            Value::Bytes(Content::Plain(text) | Content::Latin1(text), _) => String::from_utf8_lossy(&text.bytes()?).into_owned(),
-            _ => return Ok(None),
-        },
-    };
-    let (Some(count), Some(divisor)) = (graph.int(count), graph.int(divisor)) else { return Ok(None) };
-    let count = if count == 1 { String::new() } else { count.to_string() };
-    Ok(Some(if divisor == 1 { format!("{count}{name}") } else { format!("{count}{name}/{divisor}") }))
+    let dtype = NumpyDtype::from_pickle(reader.graph(), call.id);
+    dtype.map(Value::NumpyDtype).map_err(|what| reader.bad_call(call, what))
 }
 
 /// `_codecs.encode(text, 'latin1')`: bytes, as Python 3 writes them below protocol 3.

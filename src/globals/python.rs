@@ -33,4 +33,9 @@ pub(super) const ROWS: &[Row] = &[
     ("argparse", "Namespace", Harmless),
     ("types", "SimpleNamespace", Harmless),
     ("typing", "Any", Harmless),
+    ("joblib.numpy_pickle", "NumpyArrayWrapper", Harmless),
+    ("joblib.numpy_pickle", "NDArrayWrapper", Harmless),
+    ("joblib.numpy_pickle", "ZNDArrayWrapper", Harmless),
+    ("joblib.numpy_pickle_compat", "NDArrayWrapper", Harmless),
+    ("joblib.numpy_pickle_compat", "ZNDArrayWrapper", Harmless),
 ];

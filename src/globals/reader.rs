@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::container::{self, Document, Given, StorageClass, StorageRef};
+use crate::container::{self, Document, Given, GivenTensor, StorageClass, StorageRef};
 use crate::error::{self, Code, Error, Result};
 use crate::finding::Finding;
 use crate::globals::value::{Absence, Call, Part, PartContent, StorageView, TensorId, Value};
@@ -121,6 +121,8 @@ impl<'a> Reader<'a> {
         if let Some(given) = self.document.given.get(&id) {
             let value = match given {
                 Given::Array(raw) => array::given(self, id, raw)?,
+                Given::Tensor(tensor) => self.given_tensor(id, tensor)?,
+                Given::Storage(key, class) => Value::Storage(self.given_storage(id, key, *class)?),
             };
             self.values.insert(id, value.clone());
             return Ok(value);
@@ -381,6 +383,35 @@ impl<'a> Reader<'a> {
     }
 
     // ---- storages ----
+
+    fn given_tensor(&mut self, id: NodeId, tensor: &GivenTensor) -> Result<Value> {
+        let storage = self.given_storage(id, &tensor.storage, tensor.class)?;
+        let Some(dtype) = tensor.dtype.or(tensor.class.dtype()) else {
+            return Ok(Value::Unsupported(self.unsupported(id, "a plain tensor over a quantized storage")));
+        };
+        let GivenTensor { shape, strides, offset, .. } = tensor;
+        self.tensor(
+            id,
+            &storage,
+            dtype,
+            &Declared { shape, strides, offset: *offset, step_bytes: dtype.item_bytes() },
+            Transform::default(),
+        )
+    }
+
+    fn given_storage(&mut self, id: NodeId, key: &str, class: StorageClass) -> Result<StorageView> {
+        let space = self.document.streams[self.graph().stream_of(id)].space;
+        let stored = self.document.spaces[space].get(key);
+        let stored = stored.ok_or_else(|| error::missing_entry(key, "holds the data of a tensor").at(&self.place(id)))?;
+        let key = (space, key.to_owned());
+        let known = self.storage_ids.get(&key).copied();
+        let storage = known.unwrap_or_else(|| {
+            let new = self.push_storage(stored.clone());
+            self.storage_ids.insert(key, new);
+            new
+        });
+        Ok(StorageView { id: storage, base: 0, len: stored.len, class, big_endian: stored.big_endian })
+    }
 
     fn persistent(&mut self, id: NodeId, pid: NodeId) -> Result<Value> {
         let Some(reference) = StorageRef::read(self.graph(), pid)? else { return Ok(Value::Inert) };

@@ -28,8 +28,8 @@ pub enum Value {
     Tensor(TensorId),
     /// A tensor that is written as others: what it is, and its parts.
     Lowered(Arc<Lowering>, Vec<Part>),
-    /// A tensor subclass, whose tensors are in the states that it is given.
-    Wrapper(Arc<Lowering>, Vec<NodeId>),
+    /// A tensor subclass, whose tensors are in the state that it is given: all of it, or one attribute.
+    Wrapper(Arc<Lowering>, NodeId, Option<&'static str>),
     /// Something that would be a tensor and has no data that could be written.
     Absent(Absence),
     /// A tensor that is understood and not supported: an error if it is asked for.
@@ -66,9 +66,9 @@ impl Lowering {
         Lowering { kind, dtype, shape: Some(shape.to_vec()), details: Map::new() }
     }
 
-    /// Whether all that is written of it has names below its own.
-    pub(crate) fn is_all_parts(&self) -> bool {
-        matches!(self.kind, "structured" | "sparse_coo" | "sparse_csr" | "sparse_csc" | "sparse_bsr" | "sparse_bsc" | "nested" | "jagged")
+    /// Whether its parts are named as the entries of a dict are: they have names of their own where it has none.
+    pub(crate) fn is_like_a_dict(&self) -> bool {
+        self.kind == "structured"
     }
 
     /// The same with one more detail.

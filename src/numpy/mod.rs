@@ -5,6 +5,7 @@
 mod dtype;
 mod literal;
 mod npy;
+mod pickled;
 
 pub use dtype::{Field, NumpyDtype};
 pub(crate) use npy::{MAGIC, NpyHeader};

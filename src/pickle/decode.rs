@@ -99,6 +99,11 @@ impl<'a> Decoder<'a> {
         self.pos as u64
     }
 
+    /// Goes on at an offset in the stream, past bytes that are no opcodes.
+    pub(super) fn skip_to(&mut self, offset: u64) {
+        self.pos = usize::try_from(offset).unwrap_or(usize::MAX).clamp(self.pos, self.stream.len());
+    }
+
     /// The next opcode and its offset in the stream.
     ///
     /// # Errors

@@ -19,6 +19,18 @@ use crate::place::Place;
 /// # Errors
 /// A stream that Python would not load, or would load differently in C and in Python; a budget of `limits`.
 pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<Broken>> {
+    run_with(stream, start, limits, &mut |_, _, _| Ok(None))
+}
+
+/// What stands between the opcodes of some streams: asked after each `BUILD`, with the object and the offset behind the
+/// opcode, for the offset at which the opcodes go on when other bytes follow.
+pub type Splice<'a> = dyn FnMut(&Graph, NodeId, u64) -> Result<Option<u64>> + 'a;
+
+/// The same for a stream with other bytes between its opcodes.
+///
+/// # Errors
+/// Those of [`run`] and of `splice`.
+pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, splice: &mut Splice<'_>) -> Result<Graph, Box<Broken>> {
     let mut machine = Machine {
         graph: Graph::of(Stream::new(stream.clone(), start.clone())),
         stack: Vec::new(),
@@ -29,7 +41,7 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
         budget: Budget { used: 0, limits },
         offset: 0,
     };
-    let result = machine.run(Decoder::new(stream, start, limits), limits);
+    let result = machine.run(Decoder::new(stream, start, limits), limits, splice);
     machine.graph.memory = machine.budget.used;
     match result {
         Ok(()) => Ok(machine.graph),
@@ -101,7 +113,7 @@ const CHANGE_BYTES: usize = 32;
 const VEC_BYTES: usize = 32;
 
 impl Machine<'_> {
-    fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits) -> Result<()> {
+    fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits, splice: &mut Splice<'_>) -> Result<()> {
         for opcodes in 1.. {
             let (offset, op) = decoder.next_op()?;
             self.offset = offset;
@@ -109,7 +121,13 @@ impl Machine<'_> {
             if op == Op::Stop {
                 return self.stop(decoder.position()).map_err(place);
             }
+            let is_build = op == Op::Build;
             limits.opcodes(opcodes).and_then(|()| self.step(op)).map_err(place)?;
+            if is_build && let Some(&object) = self.stack.last() {
+                if let Some(next) = splice(&self.graph, object, decoder.position()).map_err(place)? {
+                    decoder.skip_to(next);
+                }
+            }
         }
         Ok(())
     }

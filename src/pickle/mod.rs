@@ -13,5 +13,5 @@ mod text;
 
 pub use decode::{Decoder, Op};
 pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream, Text};
-pub use machine::{Broken, run};
+pub use machine::{Broken, Splice, run, run_with};
 pub use opcode::name as opcode_name;

@@ -57,6 +57,11 @@ impl<'a> Conversion<'a> {
         }
     }
 
+    /// A checkpoint of a bundle that holds no tensors.
+    pub fn skipped(input: &Path, error: &Error) -> Self {
+        Conversion { decision: "skip", ..Conversion::refused(input, error, &[]) }
+    }
+
     /// A refusal, with the findings made before it.
     pub fn refused(input: &Path, error: &Error, findings: &'a [FindingRecord]) -> Self {
         Conversion {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::error::Error;
 use crate::finding::Severity;
 use crate::ledger::{FindingRecord, Ledger, LoweredRecord};
 use crate::text::{bytes, count, printable, quoted};
@@ -23,6 +24,11 @@ pub fn converted(input: &Path, output: &Path, manifest: &Path, ledger: &Ledger) 
     notes(&mut text, ledger);
     line(&mut text, format_args!("  verified bit for bit; every digest is in {}", shown(manifest)));
     text
+}
+
+/// That a checkpoint of a bundle was left alone.
+pub fn skipped(input: &Path, error: &Error) -> String {
+    format!("skipped {}: {}\n", shown(input), error.message())
 }
 
 /// What a conversion would do.

@@ -58,8 +58,10 @@ impl Collector {
             },
         };
         let shown = crate::text::quoted(name, 200);
-        let message = format!("{shown} is of a kind that safetensors cannot hold as it is ({kind}), and --lower refuse forbids to take it apart");
-        Err(error::tensor_unsupported(&tensor.place, message).help(format!("leave it out with --exclude {shown}, or allow it with --lower plain")))
+        let message =
+            format!("{shown} is of a kind that safetensors cannot hold as it is ({kind}), and --lower refuse forbids to take it apart");
+        Err(error::tensor_unsupported(&tensor.place, message)
+            .help(format!("leave it out with --exclude {shown}, or allow it with --lower plain")))
     }
 
     /// Those of which anything is written.

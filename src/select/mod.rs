@@ -143,6 +143,7 @@ impl Selection {
         let globs = Globs { include: matchers(&self.include)?, exclude: matchers(&self.exclude)? };
         let mut chosen = Chosen { renames: &self.rename, used: vec![false; self.rename.len()], names: HashMap::new(), tensors: Vec::new() };
         let mut lowered = lowered::Collector::default();
+        let mut aside_lowered = HashSet::new();
         let mut left_out = Vec::new();
         let mut outside = OutsideParts::default();
         let depth = paths.ids(root).len();
@@ -159,8 +160,7 @@ impl Selection {
                 (Err(error), ..) => return Err(error),
             };
             let base_bytes = name.len();
-            // What has no name of its own at the root gives its parts theirs.
-            let bare = leaf.path == root && leaf.lowering.as_ref().is_some_and(|lowering| lowering.is_all_parts());
+            let bare = leaf.path == root && leaf.lowering.as_ref().is_some_and(|lowering| lowering.is_like_a_dict());
             let name = if bare { leaf.part.trim_start_matches('.').to_owned() } else { name + &leaf.part };
             // Names share storage in the file, not in the output; what no header could hold is not built up here.
             name_bytes += name.len() as u64;
@@ -168,6 +168,12 @@ impl Selection {
             let mut leave = |reason: &str| left_out.push(left(checkpoint, leaf, name.clone(), reason));
             match (&leaf.content, leaf.aside) {
                 (Content::Absent(absence), _) => leave(&absence.reason),
+                // Of a lowered tensor that stands aside its name is listed, once.
+                (_, Some(reason)) if leaf.lowering.is_some() => {
+                    if aside_lowered.insert(leaf.path) {
+                        left_out.push(left(checkpoint, leaf, name[..base_bytes].to_owned(), reason));
+                    }
+                }
                 (_, Some(reason)) => leave(reason),
                 _ if globs.excludes(&name) => leave("it was excluded on request"),
                 (Content::Unsupported(error), None) if purpose == Purpose::Inspect => leave(error.message()),

@@ -145,7 +145,10 @@ impl Dtype {
 
     /// The element type that numpy calls `numpy.NAME`.
     pub fn from_numpy_name(name: &str) -> Option<Dtype> {
-        let is_numpy = name == "bool" || ["int", "uint", "float", "complex"].iter().any(|kind| name.strip_prefix(kind).is_some_and(|bits| bits.parse::<u8>().is_ok()));
+        let is_numpy = name == "bool"
+            || ["int", "uint", "float", "complex"]
+                .iter()
+                .any(|kind| name.strip_prefix(kind).is_some_and(|bits| bits.parse::<u8>().is_ok()));
         Self::ALL.iter().copied().find(|dtype| is_numpy && dtype.name() == name && *dtype != Dtype::C32)
     }
 

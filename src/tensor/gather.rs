@@ -302,8 +302,13 @@ mod tests {
         let (rows, columns) = (1500i64, 2100i64);
         let storage: Vec<u8> = (0..rows * columns * 4).map(|i| (i % 251) as u8).collect();
         for (shape, strides) in [([columns, rows], [1, columns]), ([rows, columns / 2], [columns, 2]), ([2, rows * columns], [0, 1])] {
-            let view = View::new(&Declared { shape: &shape, strides: &strides, offset: 0, step_bytes: 4 }, 4, storage.len() as u64, &Place::start_of(""))
-                .unwrap();
+            let view = View::new(
+                &Declared { shape: &shape, strides: &strides, offset: 0, step_bytes: 4 },
+                4,
+                storage.len() as u64,
+                &Place::start_of(""),
+            )
+            .unwrap();
             assert!(gathered(Dtype::F32, view.clone(), &storage, Transform::default()) == naive(&view, &storage), "{shape:?} {strides:?}");
         }
     }

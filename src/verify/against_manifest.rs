@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::SafeTensors;
 
@@ -58,17 +59,22 @@ pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
         report.outputs.push(file);
     }
     if let Some(source) = source {
-        let recorded = ledger.source.sha256.as_deref().unwrap_or_default();
-        if source.len() != ledger.source.bytes || digest::region(&Region::file(&source), progress)?.to_string() != recorded {
-            return Err(error::mismatch(format!(
-                "the source {} is no longer the file that was converted",
-                quoted(&source_path.to_string_lossy(), 300)
-            ))
-            .help("convert it again, or restore the source"));
+        check_source(&source, ledger.source.bytes, ledger.source.sha256.as_deref(), progress)?;
+        for companion in &ledger.source.companions {
+            check_source(&Source::open(&folder.join(&companion.path))?, companion.bytes, companion.sha256.as_deref(), progress)?;
         }
         report.source_checked = true;
     }
     Ok(report)
+}
+
+fn check_source(source: &Arc<Source>, bytes: u64, sha256: Option<&str>, progress: &dyn Progress) -> Result<()> {
+    if source.len() == bytes && Some(digest::region(&Region::file(source), progress)?.to_string().as_str()) == sha256 {
+        return Ok(());
+    }
+    let shown = quoted(&source.path().to_string_lossy(), 300);
+    Err(error::mismatch(format!("the source {shown} is no longer the file that was converted"))
+        .help("convert it again, or restore the source"))
 }
 
 fn read(path: &Path) -> Result<Ledger> {

@@ -88,6 +88,14 @@ fn check_tensors(run: &Run, expect: &Value, output: &Path) -> Result<(), String>
             return Err(format!("left out {got:?}, expected {wanted:?}"));
         }
     }
+    for (name, wanted) in expect["lowered"].as_object().into_iter().flatten() {
+        let got = &manifest["lowered"][name];
+        let same = wanted.as_object().into_iter().flatten().all(|(field, value)| &got[field] == value);
+        let parts: Vec<String> = got["parts"].as_array().into_iter().flatten().map(text).collect();
+        if !same || parts.is_empty() || !parts.iter().all(|part| in_manifest.contains_key(part)) {
+            return Err(format!("{name} is recorded as {got}, expected {wanted}"));
+        }
+    }
     if let Some(aliases) = expect.get("aliases")
         && &manifest["aliases"] != aliases
     {
@@ -120,6 +128,51 @@ fn torch_legacy_files_of_every_version_are_exact() {
 #[test]
 fn bare_pickles_of_numpy_and_torch_are_exact() {
     check_folder("bare-pickle", 136);
+}
+
+#[test]
+fn torch_tars_are_exact() {
+    check_folder("torch-tar", 1);
+}
+
+#[test]
+fn npy_files_are_exact() {
+    check_folder("npy", 195);
+}
+
+#[test]
+fn npz_archives_are_exact() {
+    check_folder("npz", 25);
+}
+
+#[test]
+fn joblib_files_of_every_version_are_exact() {
+    check_folder("joblib", 151);
+}
+
+#[test]
+fn compressed_files_are_what_is_inside() {
+    check_folder("compressed", 49);
+}
+
+#[test]
+fn bundles_give_every_checkpoint_inside() {
+    check_folder("bundles", 45);
+}
+
+#[test]
+fn lowered_tensors_are_exact_and_recorded() {
+    check_folder("lowered", 53);
+}
+
+#[test]
+fn every_kind_of_numpy_array_is_exact_or_listed() {
+    check_folder("numpy-kinds", 18);
+}
+
+#[test]
+fn training_checkpoints_are_exact() {
+    check_folder("training", 28);
 }
 
 #[test]

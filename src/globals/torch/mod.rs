@@ -58,6 +58,8 @@ pub(super) const ROWS: &[Row] = &[
     ("torch.cuda", "ShortTensor", RebuildWithState(old_tensor)),
     ("torch.cuda", "CharTensor", RebuildWithState(old_tensor)),
     ("torch.cuda", "ByteTensor", RebuildWithState(old_tensor)),
+    ("torch", "ScriptObject", Harmless),
+    ("torch._C", "ScriptObject", Harmless),
     ("torch.nn.backends.thnn", "_get_thnn_function_backend", Harmless),
     ("torch", "Size", Harmless),
     ("torch", "device", Harmless),
@@ -108,7 +110,7 @@ fn rebuild_parameter(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 fn rebuild_parameter_with_state(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let &[data, _, hooks, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
     reader.set_attributes(call.id, hooks);
-    match subclass::with_state(reader, call, state, Some(data)) {
+    match subclass::with_state(reader, call, state, Some(data))? {
         Some(unsupported) => Ok(unsupported),
         None => {
             let value = tensor_like(reader, call, data)?;
@@ -120,11 +122,14 @@ fn rebuild_parameter_with_state(reader: &mut Reader<'_>, call: &Call) -> Result<
 /// `(func, type, args, state)`: the result of `func(*args)` as another class.
 fn rebuild_from_type(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let &[function, class, args, state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
-    let is_wrapper = reader.graph().global(function).is_some_and(|global| global.path() == subclass::WRAPPER);
-    if is_wrapper {
-        return subclass::rebuild(reader, call, args, state);
+    match reader.graph().global(function).map(|global| global.path()).as_deref() {
+        Some(subclass::WRAPPER) => return subclass::rebuild(reader, call, args, state),
+        // Its state repeats its arguments.
+        Some(nested::JAGGED_CLASS) => return nested::jagged_with_state(reader, call, state),
+        Some(nested::JAGGED) => return reader.apply(call, function, args, &[]),
+        _ => {}
     }
-    match subclass::with_state(reader, call, state, None) {
+    match subclass::with_state(reader, call, state, None)? {
         Some(unsupported) => Ok(unsupported),
         None => {
             let value = reader.apply(call, function, args, &[])?;

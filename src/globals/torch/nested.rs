@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::globals::reader::Reader;
+use crate::globals::torch::subclass::attribute;
 use crate::globals::torch::{tensor_part, wrong_arity};
 use crate::globals::value::{Call, Lowering, Value};
-use crate::pickle::Node;
+use crate::pickle::{Node, NodeId};
 
 /// `(buffer, sizes, strides, storage_offsets)`
 pub(super) fn rebuild(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
@@ -22,18 +23,33 @@ pub(super) fn rebuild(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     Ok(Value::Lowered(Arc::new(Lowering { shape: None, ..Lowering::new("nested", dtype, &[]) }), parts))
 }
 
-/// `({values, offsets, lengths, _ragged_idx, ...},)`: lengths may be `None`.
+pub(super) const JAGGED: &str = "torch.nested._internal.nested_tensor._rebuild_njt";
+/// What torch 2.3 to 2.5 call in its place.
+pub(super) const JAGGED_CLASS: &str = "torch.nested._internal.nested_tensor.NestedTensor";
+
+/// `({values, offsets, lengths, _ragged_idx, _metadata_cache, ...},)`: lengths may be `None`. What is cached are empty tensors
+/// whose shape is a length, which can be computed again.
 pub(super) fn rebuild_jagged(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
-    let graph = reader.graph();
     let &[state] = call.args.as_slice() else { return Err(wrong_arity(reader, call)) };
-    let Node::Dict(pairs) = graph.node(state) else { return Err(reader.bad_call(call, "has no dict")) };
-    let get = |name: &str| pairs.iter().rev().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
+    jagged(reader, call, state, ["values", "offsets", "lengths"])
+}
+
+/// The attributes `_values`, `_offsets` and `_lengths` of a jagged tensor; its constructor got the first two.
+pub(super) fn jagged_with_state(reader: &mut Reader<'_>, call: &Call, state: NodeId) -> Result<Value> {
+    jagged(reader, call, state, ["_values", "_offsets", "_lengths"])
+}
+
+fn jagged(reader: &mut Reader<'_>, call: &Call, state: NodeId, names: [&str; 3]) -> Result<Value> {
+    let graph = reader.graph();
     let mut parts = Vec::new();
-    for (suffix, name) in [(".values", "values"), (".offsets", "offsets"), (".lengths", "lengths")] {
-        let node = get(name).ok_or_else(|| reader.bad_call(call, &format!("has no {name}")))?;
-        if name == "lengths" && graph.node(node) == &Node::None {
-            continue;
-        }
+    for (suffix, name) in [".values", ".offsets", ".lengths"].into_iter().zip(names) {
+        let node = attribute(reader, state, name).filter(|&node| graph.node(node) != &Node::None);
+        let Some(node) = node else {
+            if suffix == ".lengths" {
+                continue;
+            }
+            return Err(reader.bad_call(call, &format!("has no {name}")));
+        };
         match tensor_part(reader, call, suffix, node)? {
             Ok(part) => parts.push(part),
             Err(without) => return Ok(without),
@@ -41,12 +57,8 @@ pub(super) fn rebuild_jagged(reader: &mut Reader<'_>, call: &Call) -> Result<Val
     }
     let dtype = parts.first().and_then(|values| reader.dtype_of(values));
     let mut lowering = Lowering { shape: None, ..Lowering::new("jagged", dtype, &[]) };
-    if let Some(index) = get("_ragged_idx").and_then(|index| graph.int(index)) {
+    if let Some(index) = attribute(reader, state, "_ragged_idx").and_then(|index| graph.int(index)) {
         lowering = lowering.with("ragged_index", index);
-    }
-    // What it caches of the lengths can be computed again; it stands beside the tensor.
-    if let Some(cache) = get("_metadata_cache") {
-        reader.set_attributes(call.id, cache);
     }
     Ok(Value::Lowered(Arc::new(lowering), parts))
 }

@@ -21,7 +21,7 @@ const PLAIN_CLASSES: &[&str] =
 const BITSANDBYTES: &[&str] = &["quant_state", "CB", "SCB"];
 
 /// Attributes whose assignment gives a tensor other data.
-const DATA_ATTRIBUTES: &[&str] = &["data", "real", "imag"];
+const DATA_ATTRIBUTES: &[&str] = &["real", "imag"];
 
 /// `(class, dtype, size, stride, storage_offset, layout, device, requires_grad)` of a wrapper, and its state.
 pub(super) fn rebuild(reader: &mut Reader<'_>, call: &Call, args: NodeId, state: NodeId) -> Result<Value> {
@@ -34,7 +34,7 @@ pub(super) fn rebuild(reader: &mut Reader<'_>, call: &Call, args: NodeId, state:
     match class.rsplit('.').next() {
         Some("DTensor") => distributed(reader, lowering, state, &shape),
         Some("ShardedTensor") => sharded(reader, call, lowering, state, &shape),
-        _ => Ok(Value::Wrapper(Arc::new(lowering), vec![state])),
+        _ => Ok(Value::Wrapper(Arc::new(lowering), state, None)),
     }
 }
 
@@ -46,25 +46,32 @@ pub(super) fn without_state(reader: &mut Reader<'_>, call: &Call) -> Result<Valu
 /// A `DTensor` that is whole on this rank is its local tensor.
 fn distributed(reader: &mut Reader<'_>, mut lowering: Lowering, state: NodeId, shape: &[i64]) -> Result<Value> {
     let graph = reader.graph();
-    let get = |object: NodeId, name: &str| attribute(reader, object, name);
-    let placements = get(state, "_spec").and_then(|spec| get_state(reader, spec)).and_then(|spec| get(spec, "placements"));
-    let placements: Vec<String> = placements
-        .and_then(|placements| graph.sequence(placements))
-        .unwrap_or_default()
-        .iter()
-        .map(|&placement| placement_name(reader, placement))
-        .collect();
-    let local = get(state, "_local_tensor");
+    let spec = attribute(reader, state, "_spec").and_then(|spec| get_state(reader, spec));
+    let in_spec = |name: &str| spec.and_then(|spec| attribute(reader, spec, name));
+    let placements = in_spec("placements").and_then(|placements| graph.sequence(placements)).unwrap_or_default();
+    let placements: Vec<String> = placements.iter().map(|&placement| placement_name(reader, placement)).collect();
+    let mesh = in_spec("mesh").and_then(|mesh| get_state(reader, mesh));
+    let ranks = mesh.and_then(|mesh| attribute(reader, mesh, "_rank_map").or_else(|| attribute(reader, mesh, "mesh")));
+    // One summand of several has the whole shape too.
     let partial = placements.iter().any(|placement| placement.contains("Partial"));
     lowering = lowering.with("placements", placements);
-    if let Some(local) = local
+    if let Some(local) = attribute(reader, state, "_local_tensor")
         && let Value::Tensor(id) = reader.value(local)?
-        && !partial
         && same_shape(reader.tensor_ref(id).view.shape(), shape)
+        && (!partial || is_alone(reader, ranks)?)
     {
-        return Ok(Value::Tensor(id));
+        return Ok(Value::Lowered(Arc::new(lowering), vec![Part::tensor("", id)]));
     }
-    Ok(Value::Wrapper(Arc::new(lowering), vec![state]))
+    // What else its state holds says where the other parts are.
+    Ok(Value::Wrapper(Arc::new(lowering), state, Some("_local_tensor")))
+}
+
+/// Whether a tensor of ranks has only one.
+fn is_alone(reader: &mut Reader<'_>, ranks: Option<NodeId>) -> Result<bool> {
+    Ok(match ranks.map(|ranks| reader.value(ranks)).transpose()? {
+        Some(Value::Tensor(id)) => reader.tensor_ref(id).view.n_elements() == 1,
+        _ => false,
+    })
 }
 
 /// `([Shard{tensor, metadata}], metadata, ...)`: a tensor that is whole in one shard is that shard.
@@ -83,7 +90,8 @@ fn sharded(reader: &mut Reader<'_>, call: &Call, lowering: Lowering, state: Node
     match parts.as_slice() {
         [] => Ok(Value::Unsupported(reader.unsupported(call.id, "a ShardedTensor without shards"))),
         [Part { content: super::PartContent::Tensor(id), .. }] if same_shape(reader.tensor_ref(*id).view.shape(), shape) => {
-            Ok(Value::Tensor(*id))
+            let whole = Part::tensor("", *id);
+            Ok(Value::Lowered(Arc::new(lowering), vec![whole]))
         }
         _ => Ok(Value::Lowered(Arc::new(lowering), parts)),
     }
@@ -115,27 +123,43 @@ fn with_attributes(reader: &mut Reader<'_>, call: &Call, class: &str, state: Nod
 
 /// Notes the state of a tensor's attributes: a dict, or the pair of a dict and the slots. A state of another form, or one
 /// that assigns other data than `data`, makes a tensor that only the code of its class knows.
-pub(super) fn with_state(reader: &mut Reader<'_>, call: &Call, state: NodeId, data: Option<NodeId>) -> Option<Value> {
+pub(super) fn with_state(reader: &mut Reader<'_>, call: &Call, state: NodeId, data: Option<NodeId>) -> Result<Option<Value>> {
     let graph = reader.graph();
     let parts = match graph.tuple(state) {
         Some([dict, slots]) => vec![*dict, *slots],
         _ => vec![state],
     };
-    let harmless = |&(key, value): &(NodeId, NodeId)| match graph.str(key) {
-        Some(key) => !DATA_ATTRIBUTES.contains(&key) || Some(value) == data,
-        None => false,
-    };
-    let understood = parts.iter().all(|part| match graph.node(*part) {
-        Node::None => true,
-        Node::Dict(pairs) => pairs.iter().all(harmless),
-        _ => false,
-    });
+    let mut understood = true;
+    for part in parts {
+        match graph.node(part) {
+            Node::None => {}
+            Node::Dict(pairs) => {
+                for &(key, value) in pairs {
+                    understood &= match graph.str(key) {
+                        Some("data") => same_tensor(reader, value, data)?,
+                        Some(key) => !DATA_ATTRIBUTES.contains(&key),
+                        None => false,
+                    };
+                }
+            }
+            _ => understood = false,
+        }
+    }
     reader.set_attributes(call.id, state);
-    (!understood).then(|| Value::Unsupported(reader.unsupported(call.id, "a tensor whose class has a state of its own")))
+    Ok((!understood).then(|| Value::Unsupported(reader.unsupported(call.id, "a tensor whose class has a state of its own"))))
+}
+
+/// Whether two nodes are the same view of the same bytes.
+fn same_tensor(reader: &mut Reader<'_>, a: NodeId, b: Option<NodeId>) -> Result<bool> {
+    let Some(b) = b else { return Ok(false) };
+    Ok(match (reader.value(a)?, reader.value(b)?) {
+        (Value::Tensor(a), Value::Tensor(b)) => reader.tensor_ref(a).identity() == reader.tensor_ref(b).identity(),
+        _ => false,
+    })
 }
 
 /// An attribute in a state: a dict, or the pair of a dict and the slots.
-fn attribute(reader: &Reader<'_>, state: NodeId, name: &str) -> Option<NodeId> {
+pub(super) fn attribute(reader: &Reader<'_>, state: NodeId, name: &str) -> Option<NodeId> {
     let graph = reader.graph();
     let parts = match graph.tuple(state) {
         Some([dict, slots]) => vec![*dict, *slots],

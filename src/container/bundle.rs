@@ -1,0 +1,188 @@
+//! Bundles: archives of files among which are checkpoints, such as allennlp's `model.tar.gz`, stable-baselines3's zips,
+//! `.nemo` and `.mar`. Which files are checkpoints is decided by their bytes.
+
+use std::io::Read;
+
+use crate::container::{Document, Inner, Kind, Member, peek};
+use crate::error::{self, Code, Error, Result};
+use crate::limits::ReadOptions;
+use crate::pickle::{Broken, Graph};
+use crate::place::Place;
+use crate::scratch::Scratch;
+use crate::source::Region;
+
+/// An archive of files.
+#[derive(Debug)]
+pub struct Bundle {
+    pub kind: Kind,
+    pub facts: Vec<(&'static str, String)>,
+    pub files: Vec<Packed>,
+}
+
+/// A file in an archive.
+#[derive(Debug)]
+pub struct Packed {
+    /// Its path in the archive.
+    pub name: String,
+    pub content: PackedContent,
+}
+
+/// Where the bytes of a file in an archive are.
+#[derive(Debug)]
+pub enum PackedContent {
+    Plain(Region),
+    Zipped(Member),
+}
+
+/// A checkpoint in a bundle, or in a bundle inside of it.
+#[derive(Debug, Clone)]
+pub struct Packaged {
+    /// Its path in the bundle. Bundles inside of it are folders, named without their ending.
+    pub name: String,
+    /// Its bytes, or why they cannot be read.
+    pub content: Result<Region>,
+}
+
+/// Endings of checkpoints, for pickles of protocols 0 and 1, which have no magic: any text may look like one.
+const ENDINGS: &[&str] = &["pkl", "pickle", "pk", "p", "pt", "pth", "th", "ckpt", "bin", "joblib", "sav", "model", "npy"];
+
+impl Bundle {
+    /// The checkpoints in it, in the order of the archive.
+    ///
+    /// # Errors
+    /// The limit on nesting.
+    pub fn checkpoints(self, options: &ReadOptions) -> Result<Vec<Packaged>> {
+        let mut found = Vec::new();
+        self.collect("", options, 1, &mut found)?;
+        Ok(found)
+    }
+
+    fn collect(self, prefix: &str, options: &ReadOptions, depth: u64, found: &mut Vec<Packaged>) -> Result<()> {
+        options.limits.nesting(depth)?;
+        for file in self.files {
+            let name = format!("{prefix}{}", file.name);
+            match file.checkpoint(options, depth) {
+                Ok(None) => {}
+                Ok(Some((region, Inner::Document(_)))) => found.push(Packaged { name, content: Ok(region) }),
+                Ok(Some((_, Inner::Bundle(inner)))) => inner.collect(&format!("{}/", stem(&name)), options, depth + 1, found)?,
+                Err(error) => found.push(Packaged { name, content: Err(error) }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Packed {
+    /// What the file is, when it is a checkpoint or a bundle.
+    fn checkpoint(self, options: &ReadOptions, depth: u64) -> Result<Option<(Region, Inner)>> {
+        let name = self.name.clone();
+        if !self.may_be_one() {
+            return Ok(None);
+        }
+        let region = self.region(options)?;
+        match peek(&region, &Place::start_of(&name), options, depth) {
+            Ok(inner) => Ok(Some((region, inner))),
+            Err(e) if matches!(e.code(), Code::UnknownFormat | Code::UnsupportedContainer | Code::EmptyFile) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the first bytes, or the name, are those of a checkpoint.
+    fn may_be_one(&self) -> bool {
+        let mut head = Vec::new();
+        let read = match &self.content {
+            PackedContent::Plain(region) => region.reader().take(super::HEAD_BYTES).read_to_end(&mut head),
+            PackedContent::Zipped(member) => member.reader().take(super::HEAD_BYTES).read_to_end(&mut head),
+        };
+        let ending = self.name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+        let by_name = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
+        // What cannot be read is an error later on, if its name says that it matters.
+        match read {
+            Ok(_) => super::has_magic(&head) || (by_name && !head.is_empty()),
+            Err(_) => by_name,
+        }
+    }
+
+    fn region(self, options: &ReadOptions) -> Result<Region> {
+        match self.content {
+            PackedContent::Plain(region) => Ok(region),
+            PackedContent::Zipped(member) => {
+                let mut scratch = Scratch::new(options.scratch.as_deref());
+                let budget = options.limits.decompressed_budget(member.stored.len());
+                if member.len > budget {
+                    return Err(error::limit("decompressed-bytes", format_args!("a member of {} bytes", member.len), budget));
+                }
+                let crc = member.decode(&mut |chunk| scratch.write(chunk))?;
+                super::check_crc(&member.name, member.crc, crc, options)?;
+                if member.deflated { scratch.finish() } else { Ok(member.stored) }
+            }
+        }
+    }
+}
+
+/// The path of a file without its ending.
+pub(crate) fn stem(name: &str) -> &str {
+    let file = name.rfind('/').map_or(0, |slash| slash + 1);
+    let stem = match name[file..].rfind('.') {
+        Some(dot) if dot > 0 => &name[..file + dot],
+        _ => name,
+    };
+    // `model.tar.gz` loses both.
+    stem.strip_suffix(".tar").filter(|stem| !stem.is_empty() && !stem.ends_with('/')).unwrap_or(stem)
+}
+
+/// Whether a path stays where it is unpacked, on every system.
+pub(super) fn is_inside(name: &str) -> bool {
+    !name.is_empty()
+        && !name.contains(['\\', '\0'])
+        && name.split('/').all(|part| !matches!(part, "" | "..") && !part.ends_with(':'))
+        && !name.as_bytes().get(1).is_some_and(|&byte| byte == b':')
+}
+
+/// Several checkpoints as one: a dict of them by name.
+///
+/// # Errors
+/// The limit on memory.
+pub(crate) fn merge(kind: Kind, facts: Vec<(&'static str, String)>, checkpoints: Vec<(String, Document)>) -> Result<Document, Box<Broken>> {
+    let keys: Vec<String> = checkpoints.iter().map(|(name, _)| name.clone()).collect();
+    let (graph, values) = Graph::given(&Place::start_of(""), Some(&keys));
+    let mut merged = Document { facts, ..Document::of_pickle(kind, graph, Region::memory(Default::default())) };
+    for ((_, document), value) in checkpoints.into_iter().zip(values) {
+        let root = merged.adopt(document)?;
+        merged.graph.link(value, root);
+    }
+    Ok(merged)
+}
+
+/// The error for a bundle in which nothing is a checkpoint.
+pub(crate) fn no_checkpoints(kind: Kind) -> Error {
+    Error::new(
+        Code::NoTensors,
+        format!("the file holds no tensors: it is a {} archive, and none of its members is a checkpoint", kind.as_str()),
+    )
+    .help("there is nothing to convert")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_not_inside() {
+        for name in ["", "/a", "../a", "a/../b", "a//b", "C:a", "c:/a", "a\\b", "a\0", "a/", "a:/b"] {
+            assert!(!is_inside(name), "{name:?}");
+        }
+        for name in ["a", "a/b.pt", "..a", "a..", "a/.b", "模型/w.pt"] {
+            assert!(is_inside(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn stems_lose_one_ending_and_archives_both() {
+        for (name, expected) in
+            [("a.pt", "a"), ("x/a.b.pt", "x/a.b"), ("x.y/a", "x.y/a"), ("m.tar.gz", "m"), (".hidden", ".hidden"), ("x/.tar", "x/.tar")]
+        {
+            assert_eq!(stem(name), expected);
+        }
+    }
+}

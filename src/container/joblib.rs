@@ -1,0 +1,224 @@
+//! joblib: a pickle with the bytes of its arrays between the opcodes (since 0.10), or in files beside it (before).
+//!
+//! Defined by `joblib/numpy_pickle.py` and `numpy_pickle_compat.py`. Behind the `BUILD` of a `NumpyArrayWrapper` stand a byte
+//! with the number of bytes of padding and those (since 1.2), and then the data; for arrays of Python objects another
+//! pickle, without padding.
+
+use std::path::Path;
+
+use ::bytes::Bytes;
+
+use crate::container::{Document, Given, compressed};
+use crate::error::{self, Code, Error, Result};
+use crate::limits::ReadOptions;
+use crate::numpy::{NpyHeader, NumpyDtype, RawArray};
+use crate::pickle::{self, Broken, Graph, Node, NodeId};
+use crate::place::Place;
+use crate::source::{Region, Source};
+use crate::storage::Content;
+
+/// Where joblib lives; scikit-learn had a copy of its own.
+const MODULES: &[&str] = &[
+    "joblib.numpy_pickle",
+    "joblib.numpy_pickle_compat",
+    "sklearn.externals.joblib.numpy_pickle",
+    "sklearn.externals.joblib.numpy_pickle_compat",
+];
+
+/// The arrays between the opcodes of a pickle.
+pub(super) struct Spliced<'a> {
+    stream: Bytes,
+    region: &'a Region,
+    start: &'a Place,
+    options: &'a ReadOptions,
+    arrays: Vec<(NodeId, RawArray)>,
+    pickles: Vec<(NodeId, Graph, Region)>,
+    /// Memory that the pickles took.
+    memory: u64,
+}
+
+impl<'a> Spliced<'a> {
+    pub fn new(stream: &Bytes, region: &'a Region, start: &'a Place, options: &'a ReadOptions) -> Self {
+        Spliced { stream: stream.clone(), region, start, options, arrays: Vec::new(), pickles: Vec::new(), memory: 0 }
+    }
+
+    /// Where the opcodes go on behind the array that follows `object`, if one does.
+    ///
+    /// # Errors
+    /// `truncated`, and whatever is wrong with the array.
+    pub fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>> {
+        if wrapper(graph, object) != Some("NumpyArrayWrapper") {
+            return Ok(None);
+        }
+        let place = self.start.advanced(at);
+        let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
+        let state = State::of(graph, object).ok_or_else(|| bad("has no state"))?;
+        let dtype = state.get("dtype").ok_or_else(|| bad("has no dtype"))?;
+        let dtype = NumpyDtype::from_pickle(graph, dtype).map_err(|what| bad(&format!("has a dtype that {what}")))?;
+        if dtype.has_objects() {
+            let mut limits = self.options.limits.clone();
+            limits.memory_bytes = limits.memory_bytes.saturating_sub(self.memory);
+            let nested = pickle::run(&self.stream.slice(at as usize..), &place, &limits);
+            let nested = nested.map_err(|broken| {
+                // What it would run is judged with the rest.
+                let Broken { error, graphs } = *broken;
+                self.pickles.extend(graphs.into_iter().map(|graph| (object, graph, self.region.clone())));
+                error
+            })?;
+            let end = at + nested.end();
+            self.memory += nested.memory();
+            let region = self.region.slice(at, nested.end()).unwrap_or_else(|| self.region.clone());
+            self.pickles.push((object, nested, region));
+            return Ok(Some(end));
+        }
+        let shape = state.dims("shape").ok_or_else(|| bad("has no shape"))?;
+        let fortran = match state.get("order").and_then(|order| graph.str(order)) {
+            Some("C") => false,
+            Some("F") => true,
+            _ => return Err(bad("has an order other than C and F")),
+        };
+        let padded = state.get("numpy_array_alignment_bytes").is_some_and(|n| graph.node(n) != &Node::None);
+        let padding = match (padded, self.stream.get(at as usize)) {
+            (false, _) => 0,
+            (true, Some(&n)) => 1 + u64::from(n),
+            (true, None) => return Err(error::truncated(&place, "the padding of an array", 1, 0)),
+        };
+        let len = array_bytes(&dtype, &shape).ok_or_else(|| bad("has more bytes than 64 bits count"))?;
+        let data = at + padding;
+        let left = self.region.len().saturating_sub(data);
+        let region = self.region.slice(data, len);
+        let region = region.ok_or_else(|| error::truncated(&self.start.advanced(data), "the data of an array", len, left))?;
+        let place = self.start.advanced(data);
+        let content = Content::Plain(region);
+        self.arrays.push((object, RawArray { dtype, shape, fortran, content, content_bytes: len, offset: 0, len, place }));
+        Ok(Some(data + len))
+    }
+
+    /// The pickles between the opcodes, when the pickle around them broke.
+    pub fn into_graphs(self) -> Vec<Graph> {
+        self.pickles.into_iter().map(|(_, graph, _)| graph).collect()
+    }
+
+    /// Whether there was any array.
+    pub fn is_empty(&self) -> bool {
+        self.arrays.is_empty() && self.pickles.is_empty()
+    }
+
+    /// Gives the arrays to the document of the pickle around them.
+    ///
+    /// # Errors
+    /// The limit on memory.
+    pub fn give_to(self, document: &mut Document) -> Result<()> {
+        document.given.extend(self.arrays.into_iter().map(|(id, array)| (id, Given::Array(array))));
+        for (id, graph, region) in self.pickles {
+            let root = document.adopt_pickle(graph, region)?;
+            document.graph.link(id, root);
+        }
+        Ok(())
+    }
+}
+
+fn array_bytes(dtype: &NumpyDtype, shape: &[i64]) -> Option<u64> {
+    shape.iter().try_fold(dtype.item_bytes()?, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
+}
+
+/// The class of joblib that an object is of.
+fn wrapper(graph: &Graph, id: NodeId) -> Option<&str> {
+    let global = graph.global(graph.object(id)?.callable)?;
+    MODULES.contains(&global.module.as_str()).then_some(global.name.as_str())
+}
+
+/// Reads the arrays that stand in files beside the pickle.
+///
+/// # Errors
+/// `missing-entry` for a file that is not there or whose name leads elsewhere, and whatever is wrong with it.
+pub(super) fn read_companions(document: &mut Document, options: &ReadOptions) -> Result<bool, Box<Broken>> {
+    let mut any = false;
+    for id in document.graph.ids() {
+        let graph = &document.graph;
+        let compressed = match wrapper(graph, id) {
+            Some("NDArrayWrapper") => false,
+            Some("ZNDArrayWrapper") => true,
+            _ => continue,
+        };
+        any = true;
+        let place = graph.place(id);
+        let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
+        let state = State::of(graph, id).ok_or_else(|| bad("has no state"))?;
+        let name = state.get("filename").and_then(|name| graph.str_or_ascii(name)).ok_or_else(|| bad("names no file"))?;
+        let source = companion(name, options.beside.as_deref()).map_err(|e| e.at(&place))?;
+        let region = Region::file(&source);
+        let start = Place::start_of(name);
+        if compressed {
+            let array = compressed_array(graph, &state, &region, start, options).map_err(|e| e.at(&place))?;
+            document.given.insert(id, Given::Array(array));
+        } else {
+            NpyHeader::read(&mut region.reader(), region.len(), &start)?;
+            let array = super::npy::open(&region, &start, options)?;
+            let root = document.adopt(array)?;
+            document.graph.link(id, root);
+        }
+        document.companions.push(source);
+    }
+    Ok(any)
+}
+
+/// The raw bytes of an array in a file of their own: the pickle has the state without them, `(version, shape, dtype, is_fortran)`.
+fn compressed_array(graph: &Graph, state: &State<'_>, region: &Region, place: Place, options: &ReadOptions) -> Result<RawArray> {
+    let bad = |what: &str| Error::new(Code::TensorInvalid, format!("an array of joblib {what}"));
+    let items = state.get("state").and_then(|state| graph.tuple(state)).unwrap_or_default();
+    let &[.., shape, dtype, fortran] = items else { return Err(bad("has no state of an array")) };
+    let dtype = NumpyDtype::from_pickle(graph, dtype).map_err(|what| bad(&format!("has a dtype that {what}")))?;
+    let shape =
+        graph.tuple(shape).and_then(|shape| shape.iter().map(|&size| graph.int(size)).collect()).ok_or_else(|| bad("has no shape"))?;
+    let fortran = graph.node(fortran) == &Node::Bool(true);
+    let (_, content) = compressed::decompress(region, options)?;
+    let len = content.len();
+    Ok(RawArray { dtype, shape, fortran, content: Content::Plain(content), content_bytes: len, offset: 0, len, place })
+}
+
+/// The file `name` beside the input: a plain name of a regular file, never a path or a link.
+fn companion(name: &str, folder: Option<&Path>) -> Result<std::sync::Arc<Source>> {
+    let shown = crate::text::quoted(name, 200);
+    let missing = |why: &str| {
+        Error::new(Code::MissingEntry, format!("the pickle keeps an array in the file {shown}, {why}"))
+            .help("joblib before 0.10 wrote several files; keep them in one folder, under their names")
+    };
+    let is_plain = Path::new(name).file_name().is_some_and(|file| file == name) && !name.contains(['/', '\\', ':', '\0']);
+    if !is_plain {
+        return Err(missing("which is a path and not the name of a file beside it"));
+    }
+    let path = folder.ok_or_else(|| missing("and it is not known where that is"))?.join(name);
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => Source::open(&path),
+        Ok(_) => Err(missing("which is no regular file")),
+        Err(_) => Err(missing("which is not beside it")),
+    }
+}
+
+/// The attributes of a wrapper.
+struct State<'a> {
+    graph: &'a Graph,
+    pairs: &'a [(NodeId, NodeId)],
+}
+
+impl<'a> State<'a> {
+    fn of(graph: &'a Graph, id: NodeId) -> Option<Self> {
+        match graph.object(id)?.states.as_slice() {
+            [state] => match graph.node(*state) {
+                Node::Dict(pairs) => Some(State { graph, pairs }),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<NodeId> {
+        self.pairs.iter().rev().find(|(key, _)| self.graph.str_or_ascii(*key) == Some(name)).map(|(_, value)| *value)
+    }
+
+    fn dims(&self, name: &str) -> Option<Vec<i64>> {
+        let sizes = self.graph.tuple(self.get(name)?)?;
+        sizes.iter().map(|&size| self.graph.int(size)).collect()
+    }
+}

@@ -1,0 +1,142 @@
+//! What a user names as input: a file that is one checkpoint, or a bundle of several.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use crate::checkpoint;
+use crate::container::{self, Document, Inner, Kind, Outcome, Packaged};
+use crate::digest::Sha;
+use crate::error::Result;
+use crate::filenames;
+use crate::limits::ReadOptions;
+use crate::pickle::Broken;
+use crate::place::Place;
+use crate::source::{Region, Source};
+
+/// An open input, recognised and not yet read.
+pub struct Input {
+    pub(crate) source: Arc<Source>,
+    read: ReadOptions,
+    form: Form,
+    /// The digest of the source, once it is known: a bundle is hashed once, not once for each checkpoint.
+    pub(crate) sha256: Arc<OnceLock<Sha>>,
+}
+
+enum Form {
+    Checkpoint(Box<dyn FnOnce() -> Outcome>),
+    Bundle(Bundle),
+}
+
+struct Bundle {
+    kind: Kind,
+    facts: Vec<(&'static str, String)>,
+    checkpoints: Vec<Packaged>,
+}
+
+/// The file that a document was read from.
+pub(crate) struct Origin {
+    pub source: Arc<Source>,
+    pub sha256: Arc<OnceLock<Sha>>,
+}
+
+/// A document, and where in a bundle it comes from.
+pub(crate) struct Read {
+    pub document: Document,
+    /// The path in the bundle, when it is one of several files.
+    pub member: Option<String>,
+    /// Whether the document is several checkpoints by name.
+    pub merged: bool,
+}
+
+impl Input {
+    /// Opens and recognises a file. What is compressed is decoded to an unnamed file in `scratch`, if that is a folder.
+    ///
+    /// # Errors
+    /// `io`, `unknown-format`, and whatever is wrong with the outer structure of the file.
+    pub fn open(path: &Path, options: &ReadOptions, scratch: Option<&Path>) -> Result<Input> {
+        let source = Source::open(path)?;
+        let mut read = options.clone();
+        read.beside.get_or_insert_with(|| filenames::folder_of(path).to_owned());
+        if read.scratch.is_none() {
+            read.scratch = scratch.filter(|folder| folder.is_dir()).map(Path::to_owned);
+        }
+        let form = match container::recognise(&Region::file(&source), &Place::start_of(""), &read)? {
+            Inner::Document(open) => Form::Checkpoint(open),
+            Inner::Bundle(bundle) => {
+                // What is beside a bundle belongs to no pickle inside of it.
+                read.beside = None;
+                let (kind, facts) = (bundle.kind, bundle.facts.clone());
+                Form::Bundle(Bundle { kind, facts, checkpoints: bundle.checkpoints(&read)? })
+            }
+        };
+        Ok(Input { source, read, form, sha256: Arc::default() })
+    }
+
+    /// The paths of the checkpoints in a bundle; `None` for a file that is one checkpoint.
+    pub fn checkpoints(&self) -> Option<Vec<&str>> {
+        match &self.form {
+            Form::Checkpoint(_) => None,
+            Form::Bundle(bundle) => Some(bundle.checkpoints.iter().map(|packaged| packaged.name.as_str()).collect()),
+        }
+    }
+
+    /// Reads the one checkpoint, or all of a bundle as one: by their paths without endings, where several hold tensors.
+    ///
+    /// # Errors
+    /// Whatever is wrong with one of them.
+    pub(crate) fn read(self) -> Result<(Read, Origin), Box<Broken>> {
+        let handle = Origin { source: self.source, sha256: self.sha256 };
+        let bundle = match self.form {
+            Form::Checkpoint(open) => return Ok((Read { document: open()?, member: None, merged: false }, handle)),
+            Form::Bundle(bundle) => bundle,
+        };
+        let mut with_tensors: Vec<(String, Document)> = Vec::new();
+        let mut others = Vec::new();
+        for packaged in &bundle.checkpoints {
+            match open(packaged, &self.read) {
+                Ok(document) if checkpoint::holds_tensors(&document, &self.read) => with_tensors.push((packaged.name.clone(), document)),
+                Ok(document) => others.push(document),
+                // What the others would run must not be lost.
+                Err(broken) => {
+                    let read = with_tensors.into_iter().map(|(_, document)| document).chain(others);
+                    return Err(broken.after(read.flat_map(|document| document.side_pickles.into_iter().chain([document.graph])).collect()));
+                }
+            }
+        }
+        let mut read = match with_tensors.len() {
+            0 => return Err(container::no_checkpoints(bundle.kind).into()),
+            1 => {
+                let (name, mut document) = with_tensors.remove(0);
+                document.facts.splice(0..0, bundle.facts);
+                Read { document, member: Some(name), merged: false }
+            }
+            _ => {
+                let named = with_tensors.into_iter().map(|(name, document)| (container::stem(&name).to_owned(), document)).collect();
+                Read { document: container::merge(bundle.kind, bundle.facts, named)?, member: None, merged: true }
+            }
+        };
+        // Pickles without tensors are judged all the same.
+        for other in others {
+            read.document.findings.extend(other.findings);
+            read.document.side_pickles.extend(other.side_pickles.into_iter().chain([other.graph]));
+        }
+        Ok((read, handle))
+    }
+
+    /// Reads the checkpoint number `index` of a bundle.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it.
+    pub(crate) fn read_one(&self, index: usize) -> Result<(Read, Origin), Box<Broken>> {
+        let Form::Bundle(bundle) = &self.form else { unreachable!("only bundles have numbered checkpoints") };
+        let packaged = &bundle.checkpoints[index];
+        let mut document = open(packaged, &self.read)?;
+        document.facts.splice(0..0, bundle.facts.clone());
+        let handle = Origin { source: Arc::clone(&self.source), sha256: Arc::clone(&self.sha256) };
+        Ok((Read { document, member: Some(packaged.name.clone()), merged: false }, handle))
+    }
+}
+
+fn open(packaged: &Packaged, options: &ReadOptions) -> Outcome {
+    container::open(&packaged.content.clone()?, &Place::start_of(&packaged.name), options)
+}
