@@ -188,9 +188,8 @@ impl Prepared {
                 let members = &checkpoint.document.members;
                 let hashed = match sha256.get() {
                     // Another checkpoint of the same bundle was converted before.
-                    Some(known) => {
-                        digest::unread_members(members.iter().filter(|m| !m.deflated), &options.read).map(|found| (*known, found))
-                    }
+                    Some(known) => digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)
+                        .map(|found| (*known, found)),
                     None => digest::source(&source, members, &options.read, progress, &cancelled),
                 };
                 cancel(hashed.is_err());
@@ -207,7 +206,7 @@ impl Prepared {
         let hashed_before = sha256.set(source_sha256).is_err();
         let spooled = checkpoint.storages.iter().zip(&needed).filter(|(_, needed)| **needed).filter_map(|(storage, _)| storage.member());
         let spooled: HashSet<&str> = spooled.collect();
-        let members = checkpoint.document.members.iter();
+        let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
         let unread = members.filter(|member| match member.deflated {
             true => !member.structural && !spooled.contains(member.name.as_str()),
             false => member.stored.offset_in(&source).is_none() && !hashed_before,

@@ -73,7 +73,7 @@ pub(crate) fn source(
 ) -> Result<(Sha, Vec<Finding>)> {
     let mut findings = Vec::new();
     let mut stored: Vec<(u64, &Member)> =
-        members.iter().filter(|m| !m.deflated).filter_map(|m| Some((m.stored.offset_in(source)?, m))).collect();
+        members.iter().filter(|m| !m.deflated && !m.is_archive).filter_map(|m| Some((m.stored.offset_in(source)?, m))).collect();
     stored.sort_by_key(|(offset, _)| *offset);
     let mut stored = stored.into_iter().peekable();
     let mut crc = crc32fast::Hasher::new();

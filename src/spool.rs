@@ -12,6 +12,9 @@ use crate::limits::ReadOptions;
 use crate::source::{Region, Source};
 use crate::storage::{Content, Storage, StorageId, decode_latin1};
 
+/// Bytes copied at a time.
+const COPY_BYTES: u64 = 256 << 10;
+
 /// The storages of a checkpoint that are needed, each as a region to read from.
 #[derive(Debug)]
 pub struct Opened {
@@ -42,14 +45,7 @@ impl Opened {
                 none => none.insert(BufWriter::with_capacity(256 << 10, tempfile::tempfile_in(folder).map_err(writing)?)),
             };
             let mut sink = |chunk: &[u8]| file.write_all(chunk).map_err(writing);
-            match &storage.content {
-                Content::Deflated { member, compressed, crc } => {
-                    let actual = inflate(member, compressed, storage.len, &mut sink)?;
-                    findings.extend(check_crc(member, *crc, actual, options)?);
-                }
-                Content::Latin1(text) => decode_latin1(&text.bytes()?, &mut sink).map_err(|e| e.at(&storage.place))?,
-                Content::Plain(_) | Content::Meta => unreachable!("plain storages are done, and nothing is a view of a meta storage"),
-            }
+            decode(&storage.content, storage, options, &mut findings, &mut sink)?;
             spooled.push((i, at, storage.len));
             at += storage.len;
         }
@@ -70,5 +66,36 @@ impl Opened {
             Some(Some(region)) => region,
             _ => unreachable!("every storage that the plan reads was opened"),
         }
+    }
+}
+
+/// Hands the bytes of `content`, which is `storage` or a piece of it, to `sink`.
+fn decode(
+    content: &Content,
+    storage: &Storage,
+    options: &ReadOptions,
+    findings: &mut Vec<Finding>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    match content {
+        Content::Plain(region) => {
+            let mut chunk = vec![0; region.len().min(COPY_BYTES) as usize];
+            let mut at = 0;
+            while at < region.len() {
+                let chunk = &mut chunk[..(region.len() - at).min(COPY_BYTES) as usize];
+                region.read_at(at, chunk)?;
+                sink(chunk)?;
+                at += chunk.len() as u64;
+            }
+            Ok(())
+        }
+        Content::Deflated { member, compressed, crc } => {
+            let actual = inflate(member, compressed, storage.len, sink)?;
+            findings.extend(check_crc(member, *crc, actual, options)?);
+            Ok(())
+        }
+        Content::Latin1(text) => decode_latin1(&text.bytes()?, sink).map_err(|e| e.at(&storage.place)),
+        Content::Joined(pieces) => pieces.iter().try_for_each(|(piece, _)| decode(piece, storage, options, findings, sink)),
+        Content::Meta => unreachable!("nothing is a view of a meta storage"),
     }
 }

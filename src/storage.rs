@@ -28,6 +28,8 @@ pub enum Content {
     Deflated { member: String, compressed: Region, crc: u32 },
     /// UTF-8 text whose code points are the bytes: how Python 3 writes bytes below pickle protocol 3.
     Latin1(Region),
+    /// Several pieces one after another, each with its length once decoded.
+    Joined(Vec<(Content, u64)>),
     /// No data at all: a storage on torch's `meta` device.
     Meta,
 }

@@ -167,6 +167,33 @@ fn packed_weights(graph: &Graph, node: NodeId) -> Option<NodeId> {
     }
 }
 
+/// An object whose class is made of source that the pickle carries: `_reconstruct_persistent_obj({type, version, module_src,
+/// class_name, state})` of StyleGAN's `torch_utils/persistence.py`.
+pub(super) struct EmbeddedSource {
+    state: NodeId,
+    /// What the description says besides.
+    pub rest: Vec<(NodeId, NodeId)>,
+}
+
+impl EmbeddedSource {
+    pub fn of(graph: &Graph, object: &Object) -> Option<Self> {
+        let global = graph.global(object.callable)?;
+        let Some(Meaning::EmbeddedSource) = meaning(&global.module, &global.name) else { return None };
+        let &[description] = graph.tuple(object.args)? else { return None };
+        let (pairs, _) = unique_pairs(graph, pairs_of(graph, description)?);
+        let (state, rest): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| graph.str(*key) == Some("state"));
+        let &[(_, state)] = state.as_slice() else { return None };
+        Some(EmbeddedSource { state, rest })
+    }
+
+    /// The object as one of a class that is imported would be: given its state, and no arguments.
+    pub fn as_object(&self, object: &Object) -> Object {
+        let states = std::iter::once(self.state).chain(object.states.iter().copied()).collect();
+        // The callable is a name, in which nothing is.
+        Object { args: object.callable, states, ..object.clone() }
+    }
+}
+
 /// The members of a set, or of whatever else answers Python's `in` by its members.
 fn set_items(graph: &Graph, set: NodeId) -> Option<Vec<NodeId>> {
     match graph.node(set) {

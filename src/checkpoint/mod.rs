@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::container::Document;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::globals::{Absence, Lowering, Reader, TensorId, Value};
+use crate::globals::{Absence, Lowering, Reader, TensorId, Value, paddle};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths};
 use crate::pickle::{Graph, Node, NodeId};
@@ -83,14 +83,14 @@ impl Checkpoint {
     pub fn of(document: Document, options: &ReadOptions) -> Result<Checkpoint, Box<NotUnderstood>> {
         let graph = &document.graph;
         let mut reader = Reader::new(&document, options);
-        let values = evaluate(&mut reader, &document);
+        let values = evaluate(&mut reader);
         let found = reader.finish();
         let values = match values {
             Ok(values) => values,
             Err(error) => return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles })),
         };
         let holds = holding(graph, values.keys().copied());
-        let mut walk = Walk::new(&document, options, values, found.attributes, holds, found.nested_findings);
+        let mut walk = Walk::new(graph, options, values, found.attributes, holds, found.nested_findings);
         if let Err(error) = walk.run() {
             return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles }));
         }
@@ -121,19 +121,19 @@ impl Checkpoint {
 /// for its tensors is told why.
 pub(crate) fn holds_tensors(document: &Document, options: &ReadOptions) -> bool {
     let mut reader = Reader::new(document, options);
-    match evaluate(&mut reader, document) {
+    match evaluate(&mut reader) {
         Ok(values) => values.values().any(|value| !matches!(value, Value::StandsFor(_) | Value::ObjectArray { .. })),
         Err(_) => true,
     }
 }
 
-/// The values of all nodes below the roots that are more than inert.
-fn evaluate(reader: &mut Reader<'_>, document: &Document) -> Result<HashMap<NodeId, Value>> {
+/// The values of all nodes below the root that are more than inert.
+fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
     let graph = reader.graph();
     reader.load_all_nested()?;
     let mut reached = vec![false; graph.len()];
-    let mut pending: Vec<NodeId> = document.roots().collect();
-    pending.iter().for_each(|root| reached[root.index()] = true);
+    let mut pending = vec![graph.root()];
+    reached[graph.root().index()] = true;
     while let Some(id) = pending.pop() {
         for child in graph.children(id) {
             if !std::mem::replace(&mut reached[child.index()], true) {
@@ -148,6 +148,11 @@ fn evaluate(reader: &mut Reader<'_>, document: &Document) -> Result<HashMap<Node
             if !matches!(value, Value::Inert | Value::Bytes(..) | Value::NumpyDtype(_)) {
                 values.insert(id, value);
             }
+        }
+    }
+    if let Some((_, sliced)) = paddle::sliced(graph) {
+        for sliced in sliced {
+            values.insert(sliced.description, paddle::join(reader, &sliced)?);
         }
     }
     Ok(values)

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::checkpoint::contents::{Entry, Module, NOT_IN_STATE_DICT, given_pairs, indexed, state_entries};
+use crate::checkpoint::contents::{EmbeddedSource, Entry, Module, NOT_IN_STATE_DICT, given_pairs, indexed, state_entries};
 use crate::checkpoint::{Content, Leaf};
-use crate::container::Document;
 use crate::error::{self, Result};
 use crate::finding::Finding;
+use crate::globals::paddle::{self, Sliced};
 use crate::globals::{Absence, Attributes, Meaning, PartContent, Value, meaning};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
@@ -21,8 +21,6 @@ const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
 pub(super) struct Walk<'a> {
     graph: &'a Graph,
-    /// Values beside the root, with their names.
-    beside: &'a [(String, NodeId)],
     options: &'a ReadOptions,
     values: HashMap<NodeId, Value>,
     attributes: HashMap<NodeId, Attributes>,
@@ -47,7 +45,7 @@ struct Frame {
 
 impl<'a> Walk<'a> {
     pub fn new(
-        document: &'a Document,
+        graph: &'a Graph,
         options: &'a ReadOptions,
         values: HashMap<NodeId, Value>,
         attributes: HashMap<NodeId, Attributes>,
@@ -55,8 +53,7 @@ impl<'a> Walk<'a> {
         findings: Vec<Finding>,
     ) -> Self {
         let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
-        let (graph, beside) = (&document.graph, document.beside.as_slice());
-        Walk { graph, beside, options, values, attributes, holds, inside, paths, leaves, findings }
+        Walk { graph, options, values, attributes, holds, inside, paths, leaves, findings }
     }
 
     /// Depth first, in the order of the file, with a stack of its own.
@@ -77,12 +74,7 @@ impl<'a> Walk<'a> {
                 }
                 self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(node)))?;
                 let leaves_before = self.leaves.len();
-                let mut entries = self.enter(node, path, aside)?;
-                if frames.is_empty() && !self.beside.is_empty() {
-                    let beside = self.beside.iter().filter(|(_, id)| self.holds[id.index()]);
-                    let beside = beside.map(|(name, id)| Entry::new(Step::new(StepKind::Key, name.as_str()), *id));
-                    entries = entries.iter().cloned().chain(beside).collect();
-                }
+                let entries = self.enter(node, path, aside)?;
                 open[node.index()] = true;
                 frames.push(Frame { node, path, aside, entries, next: 0, leaves_before });
             }
@@ -210,7 +202,13 @@ impl<'a> Walk<'a> {
                 let items: Vec<NodeId> = items.iter().copied().filter(|item| seen.insert(*item)).collect();
                 indexed(&items, 0).collect()
             }
-            Node::Dict(pairs) => self.keyed(pairs.iter().copied()),
+            Node::Dict(pairs) => {
+                let entries = self.keyed(pairs.iter().copied());
+                match if node == graph.root() { paddle::sliced(graph) } else { None } {
+                    Some((info, sliced)) => joined(graph, pairs, entries, info, &sliced),
+                    None => entries,
+                }
+            }
             Node::Object(object) => return self.object_entries(node, object),
             _ => Vec::new(),
         })
@@ -232,6 +230,16 @@ impl<'a> Walk<'a> {
 
     fn object_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
         let graph = self.graph;
+        if let Some(source) = EmbeddedSource::of(graph, object) {
+            let object = source.as_object(object);
+            let mut entries = self.object_entries(node, &object)?;
+            let rest = source
+                .rest
+                .into_iter()
+                .map(|(key, value)| Entry { aside: Some(NOT_IN_STATE_DICT), ..Entry::new(Step::key(graph, key), value) });
+            entries.extend(rest);
+            return Ok(entries);
+        }
         if let Some(module) = Module::of(graph, object) {
             let mut entries = module.entries(graph);
             // What an nn.Module has beyond its dict is no part of its state_dict().
@@ -296,6 +304,14 @@ impl<'a> Walk<'a> {
         entries.push(Entry::new(Step::new(StepKind::Attribute, "__callable__"), object.callable));
         Ok(entries)
     }
+}
+
+/// The entries of Paddle's dict with parameters that were cut: each whole, and not its pieces.
+fn joined(graph: &Graph, pairs: &[(NodeId, NodeId)], entries: Vec<Entry>, info: NodeId, sliced: &[Sliced]) -> Vec<Entry> {
+    let hidden: HashSet<NodeId> = sliced.iter().flat_map(|sliced| sliced.pieces.iter().copied()).chain([info]).collect();
+    let hidden: HashSet<NodeId> = pairs.iter().filter(|(key, _)| hidden.contains(key)).map(|(_, value)| *value).collect();
+    let whole = sliced.iter().map(|sliced| Entry::new(Step::key(graph, sliced.key), sliced.description));
+    entries.into_iter().filter(|entry| !hidden.contains(&entry.node)).chain(whole).collect()
 }
 
 fn absence(reason: &str) -> Absence {

@@ -10,11 +10,16 @@ mod joblib;
 mod npy;
 mod npz;
 mod persistent_id;
+mod pt2;
 mod storage_class;
 mod tar;
+mod torch_archive;
 mod torch_legacy;
+mod torch_package;
 mod torch_tar;
 mod torch_zip;
+mod torchscript;
+mod torchscript_json;
 mod zip;
 mod zip_directory;
 mod zip_member;
@@ -55,6 +60,12 @@ pub enum Kind {
     Joblib,
     /// `torch.save` before 0.1.10: a tar archive.
     TorchTar,
+    /// `torch.jit.save`.
+    TorchScript,
+    /// `torch.package`.
+    TorchPackage,
+    /// `torch.export.save`.
+    Pt2,
     /// A tar archive of files.
     Tar,
     /// A zip archive of files.
@@ -72,6 +83,9 @@ impl Kind {
             Kind::Npz => "npz",
             Kind::Joblib => "joblib",
             Kind::TorchTar => "torch-tar",
+            Kind::TorchScript => "torchscript",
+            Kind::TorchPackage => "torch-package",
+            Kind::Pt2 => "pt2",
             Kind::Tar => "tar",
             Kind::Zip => "zip",
         }
@@ -93,8 +107,6 @@ pub struct Document {
     pub spaces: Vec<HashMap<String, Storage>>,
     /// What stands where the graph has a value of the container.
     pub given: HashMap<NodeId, Given>,
-    /// Further values beside the root, and the name of each.
-    pub beside: Vec<(String, NodeId)>,
     /// The members of an archive, in its order; empty for other containers.
     pub members: Vec<Member>,
     /// Other files that it is spread over.
@@ -149,7 +161,6 @@ impl Document {
             streams: vec![StreamSource { bytes: stream, space: 0 }],
             spaces: vec![HashMap::new()],
             given: HashMap::new(),
-            beside: Vec::new(),
             members: Vec::new(),
             companions: Vec::new(),
             side_pickles: Vec::new(),
@@ -175,7 +186,6 @@ impl Document {
         self.streams.extend(other.streams.into_iter().map(|stream| StreamSource { space: stream.space + spaces, ..stream }));
         self.spaces.extend(other.spaces);
         self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
-        self.beside.extend(other.beside.into_iter().map(|(name, id)| (name, id.moved(nodes))));
         self.members.extend(other.members);
         self.companions.extend(other.companions);
         self.side_pickles.extend(other.side_pickles);
@@ -192,11 +202,6 @@ impl Document {
         self.streams.push(StreamSource { bytes: stream, space: 0 });
         Ok(root)
     }
-
-    /// The values that a walk starts from.
-    pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
-        std::iter::once(self.graph.root()).chain(self.beside.iter().map(|(_, id)| *id))
-    }
 }
 
 /// One member of an archive.
@@ -210,8 +215,8 @@ pub struct Member {
     pub deflated: bool,
     /// The recorded CRC-32. torch writes 0 when it was told not to compute it.
     pub crc: u32,
-    /// The key, when the member is a storage.
-    pub storage_key: Option<String>,
+    /// Whether its content is an archive whose members are listed too.
+    pub is_archive: bool,
     /// Whether the member has a part in the format other than as a storage.
     pub structural: bool,
 }

@@ -54,7 +54,10 @@ impl StorageRef {
                 };
                 Ok(Some(StorageRef {
                     class,
-                    key: graph.str_or_ascii(*key).ok_or_else(|| bad("has no key"))?.to_owned(),
+                    key: match graph.int(*key) {
+                        Some(number) => number.to_string(), // as torch.package writes it
+                        None => graph.str_or_ascii(*key).ok_or_else(|| bad("has no key"))?.to_owned(),
+                    },
                     location: graph.str_or_ascii(*location).unwrap_or_default().to_owned(),
                     n_elements: count(*n_elements, "number of elements")?,
                     view,

@@ -17,7 +17,7 @@ use crate::source::Region;
 pub(super) struct TarMember {
     pub name: String,
     pub content: Region,
-    /// Where its content starts in the archive.
+    /// Its first byte.
     pub place: Place,
 }
 
@@ -104,7 +104,8 @@ fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<Tar
         let left = region.len().saturating_sub(at);
         let content = region.slice(at, len);
         let content = content.ok_or_else(|| error::truncated(&start.advanced(at), &format!("member {shown}"), len, left))?;
-        members.push(TarMember { name, content, place: start.advanced(at) });
+        let place = Place::start_of(&name);
+        members.push(TarMember { name, content, place });
         options.limits.zip_entries(members.len() as u64)?;
     }
     Ok(members)

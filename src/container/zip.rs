@@ -1,7 +1,7 @@
 //! Which kind of checkpoint a zip archive is, by the names of its members.
 
 use crate::container::bundle::{Bundle, Packed, PackedContent, is_inside};
-use crate::container::{Inner, Kind, Member, Outcome, npz, torch_zip, zip_directory};
+use crate::container::{Inner, Kind, Member, Outcome, npz, pt2, torch_package, torch_zip, torchscript, torchscript_json, zip_directory};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::place::Place;
@@ -16,7 +16,14 @@ type IsKind = fn(&[Member]) -> bool;
 type Open = fn(Vec<Member>, &Place, &ReadOptions) -> Outcome;
 
 /// The kinds of archives, first match wins. Any other is a bundle of files.
-const KINDS: &[(IsKind, Open)] = &[(torch_zip::is_torch_zip, torch_zip::open), (npz::is_npz, npz::open)];
+const KINDS: &[(IsKind, Open)] = &[
+    (torch_package::is_torch_package, torch_package::open),
+    (pt2::is_pt2, pt2::open),
+    (torchscript::is_torchscript, torchscript::open),
+    (torchscript_json::is_torchscript_json, torchscript_json::open),
+    (torch_zip::is_torch_zip, torch_zip::open),
+    (npz::is_npz, npz::open),
+];
 
 pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth: u64) -> Result<Inner> {
     let members = zip_directory::read(region, &options.limits)?;
@@ -32,7 +39,7 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth
         return Err(Error::new(Code::ZipMalformed, "member data.pkl is not in a folder, where torch writes it")
             .help("the archive was zipped again without its folder; zip the folder itself"));
     }
-    if members.iter().any(|m| m.storage_folder().is_some()) {
+    if members.iter().any(torch_zip::is_storage) {
         return Err(error::missing_entry("data.pkl", "describes the checkpoint"));
     }
     let mut files = Vec::new();

@@ -71,7 +71,7 @@ pub(super) fn read(region: &Region, limits: &Limits) -> Result<Vec<Member>> {
             stored,
             deflated: entry.method == DEFLATED,
             crc: entry.crc,
-            storage_key: None,
+            is_archive: false,
             structural: false,
         });
     }
@@ -337,7 +337,9 @@ fn names_are_distinct(entries: &[Entry]) -> Result<()> {
 /// The `zip` crate must see the same archive.
 fn agrees_with_zip_crate(bytes: Bytes, region: &Region, members: &[Member]) -> Result<()> {
     let disagree = |what: String| error::zip_ambiguous(format!("a second zip reader sees another archive: {what}"));
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| disagree(e.to_string()))?;
+    // The archive starts with the region: a directory that another program would find elsewhere is none.
+    let config = zip::read::Config { archive_offset: zip::read::ArchiveOffset::Known(0) };
+    let mut archive = zip::ZipArchive::with_config(config, Cursor::new(bytes)).map_err(|e| disagree(e.to_string()))?;
     if archive.len() != members.len() {
         return Err(disagree(format!("{} entries instead of {}", archive.len(), members.len())));
     }

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use ::bytes::Bytes;
 
 use crate::container::{Member, check_crc, inflate};
-use crate::error::{self, Error, Result};
+use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::pickle::{self, Broken, Graph};
@@ -110,14 +110,4 @@ impl Member {
         }
         Ok((graph, stream))
     }
-}
-
-/// The member called `folder` + `name`, marked as having a part in the format.
-///
-/// # Errors
-/// `missing-entry`
-pub(super) fn structural<'a>(members: &'a mut [Member], name: &str, wanted_by: &str) -> Result<&'a Member, Error> {
-    let member = members.iter_mut().find(|member| member.name == name).ok_or_else(|| error::missing_entry(name, wanted_by))?;
-    member.structural = true;
-    Ok(member)
 }

@@ -4,6 +4,7 @@
 mod array;
 mod dangerous;
 mod numpy;
+pub(crate) mod paddle;
 mod python;
 mod reader;
 mod torch;
@@ -25,10 +26,15 @@ pub(crate) enum Meaning {
     Rebuild(Rebuild),
     /// The same for what is made in two steps: the state that `BUILD` gives it is part of it.
     RebuildWithState(Rebuild),
+    /// Calling it gives back its first argument, with a type that only says what it is.
+    Same,
     /// Calling it makes a mapping of keys to values: `OrderedDict`, `defaultdict`, `Counter`.
     Mapping,
     /// Calling it makes a sequence of values: `set`, `deque`.
     Sequence,
+    /// Calling it runs Python source that the file carries, to make a class, and gives an object of it the state that is in the
+    /// argument.
+    EmbeddedSource,
     /// A value, function or class that has no effect here and holds no tensor data.
     Harmless,
     /// It is in a module whose functions make tensors and arrays, and has no row: it comes from a version that is newer than
@@ -57,6 +63,10 @@ pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
         rows.map(|&(module, name, meaning)| ((module, name), meaning)).collect()
     });
     let module = canonical_module(module);
+    // What a C++ backend makes of a module, named after it; nothing in Python is called that.
+    if module.starts_with("torch.jit") && (name.ends_with("LoweredModule") || module.starts_with("torch.jit.LoweredModule.")) {
+        return Some(Meaning::Harmless);
+    }
     let by_module = || {
         let class = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains('.');
         match module {
@@ -73,7 +83,10 @@ const REBUILD_MODULES: &[&str] =
     &["torch._utils", "torch._tensor", "torch.storage", "numpy.core.multiarray", "numpy.core.numeric", "numpy.ma.core"];
 
 /// Packages whose classes are plain containers of state.
-const HARMLESS_PACKAGES: &[&str] = &["torch.nn.modules.", "torch.nn.parallel.", "torch.nn.utils.", "torch.optim."];
+const HARMLESS_PACKAGES: &[&str] = &["torch.nn.modules.", "torch.nn.parallel.", "torch.nn.utils.", "torch.optim.", TORCHSCRIPT];
+
+/// Classes that are defined by code in the archive itself, and read by C++.
+const TORCHSCRIPT: &str = "__torch__";
 
 /// The module under its present name.
 fn canonical_module(module: &str) -> &str {

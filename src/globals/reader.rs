@@ -6,13 +6,13 @@ use crate::container::{self, Document, Given, GivenTensor, StorageClass, Storage
 use crate::error::{self, Code, Error, Result};
 use crate::finding::Finding;
 use crate::globals::value::{Absence, Call, Part, PartContent, StorageView, TensorId, Value};
-use crate::globals::{Meaning, NESTED_LOADER, array, meaning};
+use crate::globals::{Meaning, NESTED_LOADER, array, meaning, paddle};
 use crate::limits::ReadOptions;
 use crate::pickle::{Blob, Graph, Node, NodeId, Object, Origin};
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::{self, Content, Storage, StorageId};
-use crate::tensor::layout::{Declared, View};
+use crate::tensor::layout::{Declared, View, row_major};
 use crate::tensor::{Dtype, Tensor, Transform};
 
 /// How deep lists and tuples in the arguments of a rebuild are looked into; real ones go three deep.
@@ -45,6 +45,8 @@ pub struct Reader<'a> {
     /// The pickles of those files.
     nested_pickles: Vec<Graph>,
     nested_findings: Vec<Finding>,
+    /// Whether Paddle wrote the document, whose arrays of uint16 are bfloat16.
+    paddle: bool,
 }
 
 /// What else a tensor was given.
@@ -88,6 +90,7 @@ impl<'a> Reader<'a> {
             nested: HashMap::new(),
             nested_pickles: Vec::new(),
             nested_findings: Vec::new(),
+            paddle: paddle::is_paddle(&document.graph),
         }
     }
 
@@ -176,11 +179,18 @@ impl<'a> Reader<'a> {
             let message = format!("an argument of {} is changed after the call", global.path());
             return Err(error::opaque(&self.place(id), message));
         }
+        if let Some(array) = paddle::named(self.graph(), object).or_else(|| paddle::evaluated(self.graph(), id, object)) {
+            return self.place_of(id, array);
+        }
         match (meaning, args) {
-            (Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)), Some(args)) => rebuild(self, &call(args)),
+            (Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)), Some(args)) => {
+                let value = rebuild(self, &call(args))?;
+                Ok(if self.paddle { paddle::as_bfloat16(self, value) } else { value })
+            }
             (Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)), None) => {
                 Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))
             }
+            (Some(Meaning::Same), Some(&[value, ..])) => self.place_of(id, value),
             (Some(Meaning::UnknownRebuild), _) => Ok(Value::Unsupported(self.unknown_rebuild(id, &global.path()))),
             // A storage is only ever an argument of a rebuild: of one that is not known, or whose name is damaged.
             (None, Some(args)) if args.iter().any(|&arg| matches!(self.graph().node(arg), Node::Persistent(_))) => {
@@ -217,7 +227,7 @@ impl<'a> Reader<'a> {
     /// are set. In Python that would run methods of the tensor, which can give it other data.
     fn changed_later(&self, object: &Object, meaning: Option<Meaning>) -> Option<&'static str> {
         let states = match meaning {
-            Some(Meaning::Rebuild(_)) => 0,
+            Some(Meaning::Rebuild(_) | Meaning::Same) => 0,
             Some(Meaning::RebuildWithState(_)) => 1,
             _ => return None,
         };
@@ -351,6 +361,50 @@ impl<'a> Reader<'a> {
         self.options.limits.tensors(self.tensors.len() as u64 + 1)?;
         self.tensors.push(tensor);
         Ok(TensorId(self.tensors.len() as u32 - 1)) // limited above
+    }
+
+    pub(crate) fn tensor_mut(&mut self, id: TensorId) -> &mut Tensor {
+        &mut self.tensors[id.index()]
+    }
+
+    /// The tensor that flat pieces make one after another.
+    ///
+    /// # Errors
+    /// `tensor-invalid` when they are not of one dtype, or not contiguous; `tensor-out-of-bounds` when they are too few.
+    pub(crate) fn joined(&mut self, id: NodeId, pieces: &[TensorId], shape: &[i64]) -> Result<Value> {
+        let place = self.place(id);
+        let bad = |what: &str| error::tensor_invalid(&place, format!("pieces of a tensor {what}"));
+        let first = pieces.first().ok_or_else(|| bad("are missing"))?;
+        let dtype = self.tensor_ref(*first).dtype;
+        let mut content = Vec::new();
+        let mut len = 0u64;
+        for &piece in pieces {
+            let tensor = self.tensor_ref(piece);
+            let stored = &self.storages[tensor.storage.index()];
+            let whole = tensor.view.is_contiguous() && tensor.output_bytes() == stored.len && tensor.transform == Transform::default();
+            if tensor.dtype != dtype || !whole {
+                return Err(bad("are not of one dtype, or not in one piece themselves"));
+            }
+            len = len.saturating_add(stored.len);
+            content.push((stored.content.clone(), stored.len));
+        }
+        let storage = self.own_storage(id, Content::Joined(content), len, place);
+        let strides = row_major(shape);
+        let declared = Declared { shape, strides: &strides, offset: 0, step_bytes: dtype.item_bytes() };
+        let value = self.tensor(id, &storage, dtype, &declared, Transform::default())?;
+        if let Value::Tensor(tensor) = value
+            && self.tensor_ref(tensor).output_bytes() != len
+        {
+            return Err(error::storage_size(&self.place(id), "of a tensor in pieces", len, self.tensor_ref(tensor).output_bytes().into()));
+        }
+        let mut value = value;
+        if self.paddle && dtype == Dtype::BF16 {
+            if let Value::Tensor(tensor) = value {
+                self.tensor_mut(tensor).dtype = Dtype::U16;
+            }
+            value = paddle::as_bfloat16(self, value);
+        }
+        Ok(value)
     }
 
     pub(crate) fn tensor_ref(&self, id: TensorId) -> &Tensor {
@@ -497,7 +551,7 @@ impl<'a> Reader<'a> {
                 .map_err(|e| e.at(&place))?;
                 Region::memory(bytes.into())
             }
-            Content::Deflated { .. } | Content::Meta => unreachable!("values of nodes are never archive members"),
+            Content::Deflated { .. } | Content::Joined(_) | Content::Meta => unreachable!("values of nodes are never archive members"),
         };
         let mut document = match container::open(&region, &place.nested(), self.options) {
             Ok(document) => document,

@@ -343,6 +343,38 @@ impl Graph {
         Ok(moved(other.root))
     }
 
+    /// Gives an object or a dict one more attribute or entry, as its container has it beside the pickle. Another value
+    /// is left as it is.
+    pub fn attach(&mut self, target: NodeId, name: &str, value: NodeId) {
+        let last = self.streams.len() - 1;
+        let unescaped = &mut self.streams[last].unescaped;
+        let blob = Blob::unescaped(unescaped.len() as u64, name.len() as u64).moved(last);
+        unescaped.extend_from_slice(name.as_bytes());
+        let key = self.add(Node::Text(blob));
+        match &mut self.nodes[target.index()] {
+            Node::Dict(pairs) => pairs.push((key, value)),
+            Node::Object(_) => {
+                let state = self.add(Node::Dict(vec![(key, value)]));
+                if let Node::Object(object) = &mut self.nodes[target.index()] {
+                    object.states.push(state);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives a dict all entries of another one, or of a mapping made of nothing but entries.
+    pub fn attach_all(&mut self, target: NodeId, from: NodeId) {
+        let entries = match &self.nodes[from.index()] {
+            Node::Dict(pairs) => pairs.clone(),
+            Node::Object(object) => object.items.clone(),
+            _ => Vec::new(),
+        };
+        if let Node::Dict(pairs) = &mut self.nodes[target.index()] {
+            pairs.extend(entries);
+        }
+    }
+
     /// Says that `place` is only where `value` stands.
     pub fn link(&mut self, place: NodeId, value: NodeId) {
         self.links.insert(place, value);

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::finding::{Finding, Severity};
-use crate::globals::{Meaning, NESTED_LOADER, meaning};
+use crate::globals::{Meaning, NESTED_LOADER, meaning, paddle};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 
 /// After this many findings, and this many about one global, only their number goes on.
@@ -49,6 +49,9 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
         let finding = Finding::note("dynamic-global", place, message);
         return Some(Finding { severity: Severity::Unrecognized, arguments: Some(preview(graph, object)), ..finding });
     };
+    if paddle::evaluated(graph, id, object).is_some() {
+        return None;
+    }
     let path = global.path();
     let (kind, severity, message) = match meaning(&global.module, &global.name) {
         Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)) => {

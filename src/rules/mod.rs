@@ -1,6 +1,7 @@
 //! What is worth saying about a file beyond its tensors.
 
 mod callable;
+mod embedded_source;
 
 use crate::error::{self, Result};
 use crate::finding::{Finding, Severity};
@@ -9,6 +10,7 @@ use crate::pickle::Graph;
 /// Everything that the rules have to say of one pickle, in the order of the file.
 pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = callable::judge(graph);
+    findings.extend(embedded_source::judge(graph));
     for stream in graph.streams().iter().filter(|stream| stream.leftover() > 0) {
         let place = stream.start().advanced(stream.end());
         let values = crate::text::count(stream.leftover() as u64, "value");

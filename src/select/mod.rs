@@ -353,9 +353,9 @@ impl OutsideParts {
 fn no_tensors(checkpoint: &Checkpoint, left_out: &[LeftOut], outside: &[Outside], root_name: &str) -> Error {
     let error = |message: String| Error::new(Code::NoTensors, message);
     if let Some(first) = left_out.first() {
-        let n = crate::text::count(left_out.len() as u64, "tensor");
+        let n = crate::text::count(left_out.len() as u64, "value");
         return error(format!(
-            "nothing is left to write: {n} left out, the first, {}, because {}",
+            "there are no tensors to write: {n} left out, the first, {}, because {}",
             crate::text::quoted(&first.name, 100),
             first.reason
         ));

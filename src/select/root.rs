@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::checkpoint::{Checkpoint, Content};
+use crate::container::Kind;
 use crate::error::{Error, Result};
 use crate::names::{PathId, StepKind};
 use crate::select::Root;
@@ -34,14 +35,25 @@ const MAX_AUTO_DEPTH: usize = 8;
 pub(super) fn find(root: &Root, checkpoint: &Checkpoint) -> Result<PathId> {
     match root {
         Root::Whole => Ok(PathId::ROOT),
-        Root::Auto => Ok(auto_root(checkpoint)),
+        Root::Auto => Ok(auto_root(checkpoint, only_file(checkpoint))),
         Root::Path(wanted) => named_root(checkpoint, wanted),
     }
 }
 
-/// Goes down well-known keys as long as what is beside them are no weights.
-fn auto_root(checkpoint: &Checkpoint) -> PathId {
-    let mut root = PathId::ROOT;
+/// In a package of several pickles, the only one with tensors; else the whole checkpoint.
+fn only_file(checkpoint: &Checkpoint) -> PathId {
+    if checkpoint.document.kind != Kind::TorchPackage {
+        return PathId::ROOT;
+    }
+    let files: BTreeSet<PathId> = checkpoint.leaves.iter().filter_map(|leaf| checkpoint.paths.ids(leaf.path).first().copied()).collect();
+    match files.into_iter().collect::<Vec<_>>().as_slice() {
+        [only] => *only,
+        _ => PathId::ROOT,
+    }
+}
+
+/// From `root` down well-known keys as long as what is beside them are no weights.
+fn auto_root(checkpoint: &Checkpoint, mut root: PathId) -> PathId {
     for _ in 0..MAX_AUTO_DEPTH {
         let depth = checkpoint.paths.ids(root).len();
         let mut best: Option<(usize, PathId)> = None;

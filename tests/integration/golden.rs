@@ -171,6 +171,22 @@ fn every_kind_of_numpy_array_is_exact_or_listed() {
 }
 
 #[test]
+fn torchscript_of_every_version_is_exact() {
+    check_folder("torchscript", 20);
+}
+
+#[test]
+fn torch_packages_and_exported_programs_are_exact() {
+    check_folder("torch-package", 11);
+    check_folder("pt2", 6);
+}
+
+#[test]
+fn files_of_other_frameworks_are_exact() {
+    check_folder("frameworks", 51);
+}
+
+#[test]
 fn training_checkpoints_are_exact() {
     check_folder("training", 28);
 }

@@ -15,7 +15,7 @@ use crate::pickle::{Node, NodeId};
 use crate::tensor::layout::Declared;
 use crate::tensor::{Dtype, Transform};
 
-use Meaning::{Harmless, Rebuild, RebuildWithState};
+use Meaning::{EmbeddedSource, Harmless, Rebuild, RebuildWithState, Same};
 
 pub(super) const ROWS: &[Row] = &[
     ("torch._utils", "_rebuild_tensor", Rebuild(rebuild_tensor)),
@@ -60,6 +60,14 @@ pub(super) const ROWS: &[Row] = &[
     ("torch.cuda", "ByteTensor", RebuildWithState(old_tensor)),
     ("torch", "ScriptObject", Harmless),
     ("torch._C", "ScriptObject", Harmless),
+    ("torch.jit._script", "unpackage_script_module", Harmless),
+    ("torch_utils.persistence", "_reconstruct_persistent_obj", EmbeddedSource),
+    ("torch.jit._pickle", "build_intlist", Same),
+    ("torch.jit._pickle", "build_doublelist", Same),
+    ("torch.jit._pickle", "build_boollist", Same),
+    ("torch.jit._pickle", "build_tensorlist", Same),
+    ("torch.jit._pickle", "restore_type_tag", Same),
+    ("torch.jit._pickle", "build_tensor_from_id", Harmless),
     ("torch.nn.backends.thnn", "_get_thnn_function_backend", Harmless),
     ("torch", "Size", Harmless),
     ("torch", "device", Harmless),

@@ -1,0 +1,111 @@
+//! `torch.package`: a zip archive of Python packages, in which resources ending in `.pkl` are pickles. They share the storages in
+//! `.data/N.storage` (torch 1.8: `data/KEY`); scripted modules are in `.data/ts_code/N/`.
+//!
+//! Defined by `torch/package/package_exporter.py` and `package_importer.py`. The checkpoint is a dict of the pickles by path.
+
+use std::collections::HashMap;
+
+use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
+use crate::container::{Document, Kind, Member, Outcome};
+use crate::error;
+use crate::finding::{Finding, Severity};
+use crate::limits::ReadOptions;
+use crate::pickle::{Broken, Graph, Node, NodeId};
+use crate::place::Place;
+use crate::source::Region;
+
+/// The list of modules from outside, by which such an archive is known; torch 1.8 has it at the top.
+const MARKERS: &[&str] = &[".data/extern_modules", "extern_modules"];
+const SCRIPTS: &str = ".data/ts_code/";
+/// Makes a scripted module of the archive's, by its number.
+const UNPACKAGE_SCRIPT: &str = "torch.jit._script.unpackage_script_module";
+
+/// Whether an archive has a checkpoint of this kind.
+pub(super) fn is_torch_package(members: &[Member]) -> bool {
+    MARKERS.iter().any(|marker| members.iter().any(|member| is_in_a_folder(&member.name, marker)))
+}
+
+pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -> Outcome {
+    let is_new = members.iter().any(|member| is_in_a_folder(&member.name, MARKERS[0]));
+    let folder = folder_of(&members, MARKERS[usize::from(!is_new)])?;
+    let mut archive = Archive::new(members, folder, options)?;
+    // Code and texts are what else a package is for.
+    archive.mark(|name| !name.starts_with("data/") && !name.ends_with(".storage"));
+    let names: Vec<String> = archive.members.iter().filter_map(|member| archive.below(member)).map(str::to_owned).collect();
+    let is_pickle = |name: &&String| name.ends_with(".pkl") && !name.starts_with(".data/");
+    let pickles: Vec<String> = names.iter().filter(is_pickle).cloned().collect();
+    let mut storages = match is_new {
+        true => archive.storages(&[".data/"], ".storage")?,
+        false => archive.storages(&["data/"], "")?,
+    };
+    // Scripted modules call their storages by the names of the members.
+    let with_ending: Vec<_> = storages.iter().map(|(key, storage)| (format!("{key}.storage"), storage.clone())).collect();
+    storages.extend(with_ending);
+
+    let (graph, values) = Graph::given(start, Some(&pickles));
+    let mut document =
+        Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchPackage, graph, Region::memory(Default::default())) };
+    for (name, value) in pickles.iter().zip(values) {
+        let (graph, stream) = match archive.pickle(name, "is a resource of the package", options) {
+            Ok(pickle) => pickle,
+            Err(broken) => return Err(broken.after(vec![document.graph])),
+        };
+        let root = document.adopt_pickle(graph, stream)?;
+        document.graph.link(value, root);
+    }
+    if let Err(broken) = reduce_packaged(&mut document, &mut archive, options) {
+        return Err(broken.after(vec![document.graph]));
+    }
+    let Archive { members, facts, mut findings, .. } = archive;
+    findings.append(&mut document.findings);
+    Ok(Document { facts, members, findings, ..document })
+}
+
+/// Persistent ids `('reduce_package', id, function, args)` stand for `function(importer, *args)`: a scripted module, or what the
+/// code of the package makes of its arguments, which stay in sight.
+fn reduce_packaged(document: &mut Document, archive: &mut Archive, options: &ReadOptions) -> Result<(), Box<Broken>> {
+    let mut scripts: HashMap<String, NodeId> = HashMap::new();
+    let ids: Vec<NodeId> = document.graph.ids().collect();
+    for id in ids {
+        let graph = &document.graph;
+        let Node::Persistent(pid) = graph.node(id) else { continue };
+        let Some(&[tag, _, function, args]) = graph.tuple(*pid) else { continue };
+        if graph.str_or_ascii(tag) != Some("reduce_package") {
+            continue;
+        }
+        let path = graph.global(function).map(|global| global.path()).unwrap_or_default();
+        if path != UNPACKAGE_SCRIPT {
+            let message = crate::text::printable(&format!("loading would call {path}, which is not known here")).into_owned();
+            let finding = Finding::note("callable", graph.place(id), message);
+            document.findings.push(Finding { severity: Severity::Unrecognized, global: Some(path), ..finding });
+            document.graph.link(id, args);
+            continue;
+        }
+        let place = graph.place(id);
+        let script = graph.tuple(args).and_then(|args| graph.str_or_ascii(*args.first()?)).map(str::to_owned);
+        let script = script.ok_or_else(|| error::tensor_invalid(&place, "a scripted module has no number"))?;
+        let root = match scripts.get(&script) {
+            Some(&known) => known,
+            None => {
+                let root = add_script(document, archive, &script, options)?;
+                scripts.insert(script, root);
+                root
+            }
+        };
+        document.graph.link(id, root);
+    }
+    Ok(())
+}
+
+/// Adds a scripted module with the constants of its code; all storages are those of the package.
+fn add_script(document: &mut Document, archive: &mut Archive, script: &str, options: &ReadOptions) -> Result<NodeId, Box<Broken>> {
+    let (graph, stream) = archive.pickle(&format!("{SCRIPTS}{script}/data.pkl"), "is a scripted module", options)?;
+    let root = document.adopt_pickle(graph, stream)?;
+    let constants = format!("{SCRIPTS}{script}/constants.pkl");
+    if archive.has(&constants) {
+        let (graph, stream) = archive.pickle(&constants, "holds constants of the code", options)?;
+        let value = document.adopt_pickle(graph, stream)?;
+        document.graph.attach(root, "constants", value);
+    }
+    Ok(root)
+}

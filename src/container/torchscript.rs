@@ -1,0 +1,51 @@
+//! TorchScript: what `torch.jit.save` writes since 1.2. Like `torch.save`, with the code beside the object: `data.pkl` with
+//! `data/KEY`, and the constants of the code in `constants.pkl` with `constants/KEY`; mobile files (`.ptl`) have a `bytecode.pkl`.
+//!
+//! Defined by `torch/csrc/jit/serialization/` (`export_module.cpp`, `pickler.cpp`). The objects are read by C++; their attributes
+//! are parameters, buffers and plain values alike. That there is a `constants.pkl` is how torch knows such an archive.
+
+use crate::container::bare_pickle::protocol;
+use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
+use crate::container::{Document, Kind, Member, Outcome};
+use crate::limits::ReadOptions;
+use crate::pickle::Broken;
+use crate::place::Place;
+
+/// Whether an archive has a checkpoint of this kind.
+pub(super) fn is_torchscript(members: &[Member]) -> bool {
+    members.iter().any(|member| is_in_a_folder(&member.name, "constants.pkl"))
+}
+
+pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) -> Outcome {
+    let folder = folder_of(&members, "constants.pkl")?;
+    let mut archive = Archive::new(members, folder, options)?;
+    archive.mark(|name| name.starts_with("code/") || name.starts_with("extra/"));
+    let storages = archive.storages(&["data/"], "")?;
+    let (graph, stream) = archive.pickle("data.pkl", "describes the checkpoint", options)?;
+    let protocol = protocol(&stream.bytes()?).to_string();
+    let mut document = Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
+    // The bytecode repeats constants of the code, for programs without a compiler.
+    for (name, folders) in [("constants", &["constants/"][..]), ("bytecode", &["constants/", "bytecode/"])] {
+        if let Err(broken) = add(&mut document, &mut archive, name, folders, options) {
+            return Err(broken.after(vec![document.graph]));
+        }
+    }
+    let Archive { members, mut facts, findings, .. } = archive;
+    facts.push(("pickle_protocol", protocol));
+    Ok(Document { facts, members, findings, ..document })
+}
+
+/// Adds the pickle called `name`, whose storages are in `folders`, under its name to the object.
+fn add(document: &mut Document, archive: &mut Archive, name: &str, folders: &[&str], options: &ReadOptions) -> Result<(), Box<Broken>> {
+    let file = format!("{name}.pkl");
+    if !archive.has(&file) {
+        return Ok(());
+    }
+    let storages = archive.storages(folders, "")?;
+    let (graph, stream) = archive.pickle(&file, "holds constants of the code", options)?;
+    let added = Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
+    let value = document.adopt(added)?;
+    let root = document.graph.root();
+    document.graph.attach(root, name, value);
+    Ok(())
+}

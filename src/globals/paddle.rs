@@ -1,0 +1,128 @@
+//! Paddle: how `paddle.save` pickles tensors. From `python/paddle/framework/io.py` (`_pickle_save`, `_unpack_saved_dict`).
+//!
+//! A dict of tensors is a dict of numpy arrays, with a key of its own beside them. In anything else a tensor is the call
+//! `tuple((name, array))`, and one without a name is `eval('data', {'data': array})`: the only eval that is no danger, when it has
+//! exactly this form. Arrays of `uint16` are bfloat16, which numpy lacks. Large arrays are cut below pickle protocol 4.
+
+use std::sync::Arc;
+
+use crate::error::{self, Result};
+use crate::globals::reader::Reader;
+use crate::globals::value::{Lowering, Part, PartContent, TensorId, Value};
+use crate::pickle::{Graph, Node, NodeId, Object, Origin};
+use crate::tensor::Dtype;
+
+const NAMES: &str = "StructuredToParameterName@@";
+const SLICES: &str = "UnpackBigParamInfor@@";
+
+/// The array of `eval('data', {'data': array})`.
+pub(crate) fn evaluated(graph: &Graph, id: NodeId, object: &Object) -> Option<NodeId> {
+    if !is_builtin(graph, object, "eval") {
+        return None;
+    }
+    let &[code, names] = graph.tuple(object.args)? else { return None };
+    let Node::Dict(pairs) = graph.node(names) else { return None };
+    let &[(key, array)] = pairs.as_slice() else { return None };
+    let exact = is_plain_call(object)
+        && matches!(graph.node(code), Node::Text(_))
+        && graph.str(code) == Some("data")
+        && graph.str(key) == Some("data")
+        && !graph.changed_since(names, id);
+    exact.then_some(array)
+}
+
+/// The array of `tuple((name, array))`.
+pub(super) fn named(graph: &Graph, object: &Object) -> Option<NodeId> {
+    if !is_builtin(graph, object, "tuple") {
+        return None;
+    }
+    let &[pair] = graph.tuple(object.args)? else { return None };
+    let &[name, array] = graph.tuple(pair)? else { return None };
+    (is_plain_call(object) && graph.str(name).is_some() && graph.object(array).is_some()).then_some(array)
+}
+
+fn is_builtin(graph: &Graph, object: &Object, name: &str) -> bool {
+    graph.global(object.callable).is_some_and(|global| global.name == name && matches!(global.module.as_str(), "builtins" | "__builtin__"))
+}
+
+fn is_plain_call(object: &Object) -> bool {
+    object.origin == Origin::Reduce
+        && object.states.is_empty()
+        && object.items.is_empty()
+        && object.appended.is_empty()
+        && object.kwargs.is_none()
+}
+
+/// Whether Paddle wrote this.
+pub(super) fn is_paddle(graph: &Graph) -> bool {
+    let has_key = |pairs: &[(NodeId, NodeId)]| pairs.iter().any(|(key, _)| matches!(graph.str(*key), Some(NAMES | SLICES)));
+    if let Node::Dict(pairs) = graph.node(graph.root())
+        && has_key(pairs)
+    {
+        return true;
+    }
+    let calls = graph.ids().filter_map(|id| Some((id, graph.object(id)?)));
+    calls.into_iter().any(|(id, object)| named(graph, object).is_some() || evaluated(graph, id, object).is_some())
+}
+
+/// An array of `uint16` as the bfloat16 that it is.
+pub(super) fn as_bfloat16(reader: &mut Reader<'_>, value: Value) -> Value {
+    let Value::Tensor(id) = value else { return value };
+    let tensor = reader.tensor_mut(id);
+    if tensor.dtype != Dtype::U16 {
+        return value;
+    }
+    tensor.dtype = Dtype::BF16;
+    let shape: Vec<i64> = tensor.view.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
+    Value::Lowered(Arc::new(Lowering::new("paddle_bfloat16", Some("bfloat16".to_owned()), &shape)), vec![Part::tensor("", id)])
+}
+
+/// A parameter that was cut: its key, the node that describes it, and the keys of its pieces.
+pub(crate) struct Sliced {
+    pub key: NodeId,
+    pub description: NodeId,
+    pub pieces: Vec<NodeId>,
+    shape: NodeId,
+}
+
+/// The parameters of the root that were cut, and the entry that describes them.
+pub(crate) fn sliced(graph: &Graph) -> Option<(NodeId, Vec<Sliced>)> {
+    let Node::Dict(root) = graph.node(graph.root()) else { return None };
+    let (info, described) = root.iter().find(|(key, _)| graph.str(*key) == Some(SLICES))?;
+    let Node::Dict(described) = graph.node(*described) else { return None };
+    let of = |(key, description): &(NodeId, NodeId)| {
+        let Node::Dict(fields) = graph.node(*description) else { return None };
+        let field = |name: &str| fields.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
+        let names = graph.sequence(field("slices")?)?;
+        let piece = |name: &NodeId| {
+            root.iter().find(|(key, _)| graph.str(*key).is_some() && graph.str(*key) == graph.str(*name)).map(|(key, _)| *key)
+        };
+        let pieces = names.iter().map(piece).collect::<Option<Vec<_>>>()?;
+        Some(Sliced { key: *key, description: *description, pieces, shape: field("OriginShape")? })
+    };
+    Some((*info, described.iter().map(of).collect::<Option<Vec<_>>>()?))
+}
+
+/// The tensor that the pieces of a parameter make.
+pub(crate) fn join(reader: &mut Reader<'_>, sliced: &Sliced) -> Result<Value> {
+    let graph = reader.graph();
+    let place = reader.place(sliced.description);
+    let bad = |what: &str| error::tensor_invalid(&place, format!("a parameter that Paddle cut {what}"));
+    let Node::Dict(root) = graph.node(graph.root()) else { return Ok(Value::Inert) };
+    let shape: Option<Vec<i64>> = graph.sequence(sliced.shape).and_then(|shape| shape.iter().map(|&size| graph.int(size)).collect());
+    let shape = shape.ok_or_else(|| bad("has no shape"))?;
+    let mut pieces: Vec<TensorId> = Vec::new();
+    for piece in &sliced.pieces {
+        let value = root.iter().find(|(key, _)| key == piece).map(|(_, value)| *value);
+        let value = value.ok_or_else(|| bad("lacks a piece"))?;
+        match reader.value(value)? {
+            Value::Tensor(id) => pieces.push(id),
+            Value::Lowered(_, parts) => match parts.as_slice() {
+                [Part { content: PartContent::Tensor(id), .. }] => pieces.push(*id),
+                _ => return Err(bad("has a piece that is no array")),
+            },
+            _ => return Err(bad("has a piece that is no array")),
+        }
+    }
+    reader.joined(sliced.description, &pieces, &shape).map_err(|e| e.at(&place))
+}

@@ -1,0 +1,68 @@
+//! Python source that a pickle carries. torch before 1.6 notes the source of classes, and only compares it; StyleGAN's
+//! persistence makes its classes of it, so that loading runs it.
+
+use crate::finding::{Finding, Severity};
+use crate::globals::{Meaning, meaning};
+use crate::pickle::{Graph, Node, NodeId};
+
+pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut more = 0u64;
+    for id in graph.ids() {
+        let Some(finding) = judge_node(graph, id) else { continue };
+        match findings.len() {
+            0..MAX_FINDINGS => findings.push(finding),
+            _ => more += 1,
+        }
+    }
+    if more > 0 {
+        let message = format!("and {} like these", crate::text::count(more, "more finding"));
+        findings.push(Finding::note("embedded-source", graph.start().clone(), message));
+    }
+    findings
+}
+
+const MAX_FINDINGS: usize = 100;
+
+fn judge_node(graph: &Graph, id: NodeId) -> Option<Finding> {
+    match graph.node(id) {
+        Node::Object(object) => {
+            let global = graph.global(object.callable)?;
+            let Some(Meaning::EmbeddedSource) = meaning(&global.module, &global.name) else { return None };
+            let described = graph.tuple(object.args).and_then(|args| field(graph, *args.first()?, "module_src"));
+            let bytes = described.map_or(0, |source| text_bytes(graph, source));
+            let message = format!("loading would run {} of Python source in the file, to make a class", crate::text::count(bytes, "byte"));
+            let finding = Finding::note("embedded-source", graph.place(id), message);
+            Some(Finding { severity: Severity::Unrecognized, global: Some(global.path()), ..finding })
+        }
+        Node::Persistent(pid) => {
+            let &[tag, class, _file, source] = graph.tuple(*pid)? else { return None };
+            let bytes = text_bytes(graph, source);
+            if graph.str_or_ascii(tag) != Some("module") || bytes == 0 {
+                return None;
+            }
+            let class = graph.global(class).map(|global| global.path()).unwrap_or_default();
+            let message = format!(
+                "the file carries {} of source of {}, which torch compares and does not run",
+                crate::text::count(bytes, "byte"),
+                crate::text::printable(&class)
+            );
+            Some(Finding::note("embedded-source", graph.place(id), message))
+        }
+        _ => None,
+    }
+}
+
+fn field(graph: &Graph, dict: NodeId, name: &str) -> Option<NodeId> {
+    match graph.node(dict) {
+        Node::Dict(pairs) => pairs.iter().rev().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value),
+        _ => None,
+    }
+}
+
+fn text_bytes(graph: &Graph, id: NodeId) -> u64 {
+    match graph.node(id) {
+        Node::Text(blob) | Node::Str(blob) | Node::Bytes(blob) => blob.len(),
+        _ => 0,
+    }
+}
