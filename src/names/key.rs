@@ -159,6 +159,11 @@ pub(crate) fn unique_pairs(graph: &Graph, pairs: impl IntoIterator<Item = (NodeI
 /// Integers of more bytes give no name; converting them to decimal takes quadratic time.
 const MAX_INTEGER_BYTES: u64 = 128;
 
+/// The decimal digits of a little-endian two's complement integer that is not absurdly long.
+pub(crate) fn integer(bytes: &[u8]) -> Option<String> {
+    (bytes.len() as u64 <= MAX_INTEGER_BYTES).then(|| decimal(bytes))
+}
+
 /// The decimal digits of a little-endian two's complement integer.
 fn decimal(bytes: &[u8]) -> String {
     let negative = bytes.last().is_some_and(|&top| top & 0x80 != 0);
@@ -189,7 +194,7 @@ fn latin1(bytes: &[u8]) -> String {
 }
 
 /// `repr(float)` of Python: the shortest digits, an exponent below -4 and from 16 on.
-fn float_repr(value: f64) -> String {
+pub(crate) fn float_repr(value: f64) -> String {
     if !value.is_finite() {
         return if value.is_nan() {
             "nan"

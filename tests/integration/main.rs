@@ -4,6 +4,7 @@
 
 mod cases;
 mod crafted;
+mod extras;
 mod golden;
 mod harness;
 mod mutations;

@@ -4,7 +4,9 @@
 //! so that the output is never larger than the input asks for. Objects carry their class in `$class`, what JSON cannot
 //! hold carries its kind: `$bytes` (hex), `$int`, `$float`, `$global`, `$text` (lone surrogates replaced), `$storage`, and `$cut` for nesting without end.
 
-use std::collections::HashMap;
+mod word;
+
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -14,7 +16,7 @@ use crate::checkpoint::{Checkpoint, mapping_pairs, state_entries};
 use crate::error::Result;
 use crate::globals::{Meaning, meaning};
 use crate::limits::Limits;
-use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
+use crate::names::{PathId, Paths, Step, StepKind, integer, unique_pairs};
 use crate::output::Pending;
 use crate::pickle::{Graph, Node, NodeId, Object, Text};
 
@@ -116,10 +118,17 @@ impl Writer<'_> {
 
     fn open(&mut self, node: NodeId, parent: PathId, key: &str, depth: usize) -> Result<Opened> {
         self.debit(key.len())?;
+        let node = resolve(self.graph, node);
         if let Some(&path) = self.tensors.get(&node) {
             return self.reference("$tensor", &self.checkpoint.paths.show(path));
         }
         let graph = self.graph;
+        if let Node::Object(object) = graph.node(node)
+            && let Some(word) = word::word(graph, object)
+        {
+            self.debit(text_bytes(&word))?;
+            return Ok(Opened::Value(word));
+        }
         let (shape, rest) = match graph.node(node) {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => (Shape::List(Vec::new()), indexed(items)),
             Node::Dict(pairs) => (Shape::Map(Map::new()), self.keyed(pairs)),
@@ -175,7 +184,7 @@ impl Writer<'_> {
             return (Shape::Map(Map::new()), self.keyed(&mapping_pairs(graph, object)));
         }
         let mut map = Map::new();
-        map.insert("$class".to_owned(), json!(global.map(|global| global.path())));
+        map.insert("$class".to_owned(), json!(word::class(graph, object.callable)));
         let mut rest: Vec<(String, NodeId)> = Vec::new();
         if !args.is_empty() {
             rest.push(("$args".to_owned(), object.args));
@@ -191,7 +200,10 @@ impl Writer<'_> {
         match node {
             Node::Bool(value) => json!(value),
             Node::Int(value) => json!(value),
-            Node::Long(blob) => json!({ "$int": format!("0x{}", hex(self.graph.blob(*blob).iter().rev())) }),
+            Node::Long(blob) => match integer(self.graph.blob(*blob)) {
+                Some(digits) => json!({ "$int": digits }),
+                None => json!({ "$int": format!("{} bytes", blob.len()) }),
+            },
             Node::LongText(blob) => json!({ "$int": String::from_utf8_lossy(self.graph.blob(*blob)) }),
             Node::Float(value) if value.is_finite() => json!(value),
             Node::Float(value) => json!({ "$float": value.to_string() }),
@@ -207,6 +219,25 @@ impl Writer<'_> {
             _ => Value::Null,
         }
     }
+}
+
+/// The value that stands at a node which is only its place.
+fn resolve(graph: &Graph, mut node: NodeId) -> NodeId {
+    let mut seen = HashSet::new();
+    while let Some(value) = graph.linked(node).or_else(|| graph.object(node).and_then(|object| same(graph, object))) {
+        if !seen.insert(node) {
+            break; // it stands for itself
+        }
+        node = value;
+    }
+    node
+}
+
+/// What a call gives back that only says the type of its argument.
+fn same(graph: &Graph, object: &Object) -> Option<NodeId> {
+    let global = graph.global(object.callable)?;
+    let Some(Meaning::Same) = meaning(&global.module, &global.name) else { return None };
+    graph.tuple(object.args)?.first().copied()
 }
 
 fn text_bytes(value: &Value) -> usize {
