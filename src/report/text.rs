@@ -207,7 +207,10 @@ fn place(member: &str, offset: u64) -> String {
 }
 
 fn container(ledger: &Ledger) -> String {
-    ledger.source.container.replace('-', " ")
+    let container = ledger.source.container.replace('-', " ");
+    let compression = ledger.source.facts.get("compression").map(|form| format!(", {form}")).unwrap_or_default();
+    let bundle = if ledger.source.member.is_some() { " in a bundle" } else { "" };
+    format!("{container}{compression}{bundle}")
 }
 
 fn listed(items: impl Iterator<Item = String>, total: usize) -> String {

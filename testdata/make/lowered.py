@@ -126,8 +126,12 @@ class Walk(expect.Walk):
         return self.leaf(name, expect.torch_entries(name, t), wanted)
 
     def attributes(self, t, name, wanted):
-        """Tensors in attributes of a tensor that has its own data are not written, but for those of bitsandbytes."""
+        """Tensors in attributes of a tensor that has its own data are not written, but for those of a subclass and of bitsandbytes."""
         state = python_state(t)
+        if not isinstance(t, torch.nn.Parameter) and type(t) is not torch.Tensor:
+            for key, value in state.items():
+                self.visit(value, join(name, key), wanted)
+            return
         quantized = type(state.get("quant_state")).__name__ == "QuantState" or "SCB" in state
         for key, value in state.items():
             if key not in ("module", "data"):
@@ -204,15 +208,18 @@ class Walk(expect.Walk):
             self.note(name, wanted, "masked", shape=a.shape)
             mask = np.ma.getmaskarray(a)
             if mask.dtype.fields:
-                self.array(np.asarray(a.data), name, path, wanted)
-                return self.array(mask, name + ".mask", join(path, "mask"), wanted)
+                self.fields(np.asarray(a.data), name, wanted)
+                return self.fields(mask, name + ".mask", wanted)
             self.array(np.asarray(a.data), name, path, wanted)
             return self.leaf(name + ".mask", expect.numpy_entries(name + ".mask", mask), wanted)
         if a.dtype.fields:
             if a.dtype.hasobject:  # its rows are pickled as tuples of objects
                 return self.left_out.add(name)
             self.note(name, wanted, "structured", shape=a.shape)
-            return self.fields(a, name, wanted)
+            self.fields(a, name, wanted)
+            if not any(tensor.startswith(name + ".") for tensor in self.tensors):
+                self.lowered.pop(name, None)  # nothing is written of it
+            return None
         if a.dtype.kind in "mM":
             kind = "datetime64" if a.dtype.kind == "M" else "timedelta64"
             self.note(name, wanted, kind, shape=a.shape, unit=unit(a.dtype))

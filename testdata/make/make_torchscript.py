@@ -402,11 +402,15 @@ def packed(module, file, unseen):
     return [name for name in unseen if json.dumps(file.tensors[name], sort_keys=True) not in known]
 
 
-def done(name, args=None):
+def done(name, args=None, tied=None):
     path = "%s/%s" % (WHERE, name)
     file = File(path)
     check(path, file)
-    containers.record(path, file.tensors, args=args, by=expect.made_by())
+    more = {}
+    if tied:  # {dropped name: kept name}, as the default arguments write them
+        assert all(file.tensors.pop(dropped) == file.tensors[kept] for dropped, kept in tied.items())
+        more["aliases"] = tied
+    containers.record(path, file.tensors, args=args, by=expect.made_by(), **more)
 
 
 def main(out):
@@ -440,7 +444,7 @@ def main(out):
         done("deflated.pt")
         half = torch.jit.script(seeded(WithObject(), 3)).half()
         half.save(WHERE + "/half.pt")
-        done("half.pt", args=[])
+        done("half.pt", args=[], tied={"layers.0.bias": "again.bias", "layers.0.weight": "again.weight"})
 
 
 if __name__ == "__main__":
