@@ -362,6 +362,12 @@ pub(crate) fn collision(name: &str, first: &str, second: &str) -> Error {
         .help("leave one out with --exclude or --root, or rename one with --rename 'PATH=NEW' (a path as shown above)")
 }
 
+pub(crate) fn members_collide(name: &str) -> Error {
+    Error::new(Code::NameCollision, format!("two members of the archive would be named {}", quoted(name, 200))).help(
+        "extract the archive and convert them one by one; a bundle of checkpoints can also be converted into a folder, with -o FOLDER/",
+    )
+}
+
 pub(crate) fn name_invalid(path: &str, why: &str) -> Error {
     Error::new(Code::NameInvalid, format!("the tensor at {path} cannot be named: {why}"))
 }

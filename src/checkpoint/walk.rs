@@ -110,6 +110,7 @@ impl<'a> Walk<'a> {
     fn resolve(&self, mut node: NodeId) -> Result<NodeId> {
         for _ in 0..=self.options.limits.depth {
             node = match self.values.get(&node) {
+                None if self.graph.linked(node).is_some() => self.graph.linked(node).unwrap_or(node),
                 Some(Value::StandsFor(target)) => *target,
                 Some(Value::ObjectArray { items, scalar: true }) => match self.graph.sequence(*items) {
                     Some(&[only]) if self.holds[only.index()] => only,
@@ -128,7 +129,9 @@ impl<'a> Walk<'a> {
         if let Some(known) = self.inside.get(&node) {
             return Ok(Rc::clone(known));
         }
-        let entries = self.list(node)?;
+        let mut entries = self.list(node)?;
+        let attached = self.graph.attached(node).iter();
+        entries.extend(attached.map(|(name, value)| Entry::new(Step::new(StepKind::Key, name.as_str()), *value)));
         let entries: Rc<[Entry]> = entries.into_iter().filter(|entry| self.holds[entry.node.index()]).collect();
         self.inside.insert(node, Rc::clone(&entries));
         Ok(entries)
@@ -150,7 +153,8 @@ impl<'a> Walk<'a> {
         let states = attributes.map(|attributes| attributes.states.as_slice()).unwrap_or_default();
         let entries = states.iter().flat_map(|&state| state_entries(self.graph, &[state]));
         // The tensor itself has been met already.
-        let entries = entries.filter(|entry| aside.is_some() || &*entry.step.name != "data");
+        let repeated = attributes.map(|attributes| attributes.repeated).unwrap_or_default();
+        let entries = entries.filter(|entry| !repeated.contains(&&*entry.step.name) && (aside.is_some() || &*entry.step.name != "data"));
         Ok(own.into_iter().chain(entries.map(|entry| Entry { aside, ..entry })).collect())
     }
 
@@ -205,7 +209,7 @@ impl<'a> Walk<'a> {
             Node::Dict(pairs) => {
                 let entries = self.keyed(pairs.iter().copied());
                 match if node == graph.root() { paddle::sliced(graph) } else { None } {
-                    Some((info, sliced)) => joined(graph, pairs, entries, info, &sliced),
+                    Some((info, sliced)) => joined(graph, entries, info, &sliced),
                     None => entries,
                 }
             }
@@ -307,11 +311,10 @@ impl<'a> Walk<'a> {
 }
 
 /// The entries of Paddle's dict with parameters that were cut: each whole, and not its pieces.
-fn joined(graph: &Graph, pairs: &[(NodeId, NodeId)], entries: Vec<Entry>, info: NodeId, sliced: &[Sliced]) -> Vec<Entry> {
-    let hidden: HashSet<NodeId> = sliced.iter().flat_map(|sliced| sliced.pieces.iter().copied()).chain([info]).collect();
-    let hidden: HashSet<NodeId> = pairs.iter().filter(|(key, _)| hidden.contains(key)).map(|(_, value)| *value).collect();
+fn joined(graph: &Graph, entries: Vec<Entry>, info: NodeId, sliced: &[Sliced]) -> Vec<Entry> {
+    let hidden: HashSet<&str> = sliced.iter().flat_map(|sliced| &sliced.pieces).chain([&info]).filter_map(|key| graph.str(*key)).collect();
     let whole = sliced.iter().map(|sliced| Entry::new(Step::key(graph, sliced.key), sliced.description));
-    entries.into_iter().filter(|entry| !hidden.contains(&entry.node)).chain(whole).collect()
+    entries.into_iter().filter(|entry| entry.step.kind != StepKind::Key || !hidden.contains(&*entry.step.name)).chain(whole).collect()
 }
 
 fn absence(reason: &str) -> Absence {

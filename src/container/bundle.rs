@@ -76,7 +76,11 @@ impl Packed {
     /// What the file is, when it is a checkpoint or a bundle.
     fn checkpoint(self, options: &ReadOptions, depth: u64) -> Result<Option<(Region, Inner)>> {
         let name = self.name.clone();
-        if !self.may_be_one() {
+        let may_be_one = match &self.content {
+            PackedContent::Plain(region) => looks_like_one(&self.name, &mut region.reader()),
+            PackedContent::Zipped(member) => may_be_checkpoint(member),
+        };
+        if !may_be_one {
             return Ok(None);
         }
         let region = self.region(options)?;
@@ -84,22 +88,6 @@ impl Packed {
             Ok(inner) => Ok(Some((region, inner))),
             Err(e) if matches!(e.code(), Code::UnknownFormat | Code::UnsupportedContainer | Code::EmptyFile) => Ok(None),
             Err(e) => Err(e),
-        }
-    }
-
-    /// Whether the first bytes, or the name, are those of a checkpoint.
-    fn may_be_one(&self) -> bool {
-        let mut head = Vec::new();
-        let read = match &self.content {
-            PackedContent::Plain(region) => region.reader().take(super::HEAD_BYTES).read_to_end(&mut head),
-            PackedContent::Zipped(member) => member.reader().take(super::HEAD_BYTES).read_to_end(&mut head),
-        };
-        let ending = self.name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-        let by_name = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
-        // What cannot be read is an error later on, if its name says that it matters.
-        match read {
-            Ok(_) => super::has_magic(&head) || (by_name && !head.is_empty()),
-            Err(_) => by_name,
         }
     }
 
@@ -117,6 +105,22 @@ impl Packed {
                 if member.deflated { scratch.finish() } else { Ok(member.stored) }
             }
         }
+    }
+}
+
+/// Whether a member of a zip archive starts, or is named, like a checkpoint.
+pub(super) fn may_be_checkpoint(member: &Member) -> bool {
+    looks_like_one(&member.name, &mut *member.reader())
+}
+
+fn looks_like_one(name: &str, content: &mut dyn Read) -> bool {
+    let mut head = Vec::new();
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    let by_name = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
+    match content.take(super::HEAD_BYTES).read_to_end(&mut head) {
+        Ok(_) => super::has_magic(&head) || (by_name && !head.is_empty()),
+        // What cannot be read is an error later on, if its name says that it matters.
+        Err(_) => by_name,
     }
 }
 
@@ -145,7 +149,7 @@ pub(super) fn is_inside(name: &str) -> bool {
 /// The limit on memory.
 pub(crate) fn merge(kind: Kind, facts: Vec<(&'static str, String)>, checkpoints: Vec<(String, Document)>) -> Result<Document, Box<Broken>> {
     let keys: Vec<String> = checkpoints.iter().map(|(name, _)| name.clone()).collect();
-    let (graph, values) = Graph::given(&Place::start_of(""), Some(&keys));
+    let (graph, values) = Graph::given(&Place::start_of(""), Some(&keys))?;
     let mut merged = Document { facts, ..Document::of_pickle(kind, graph, Region::memory(Default::default())) };
     for ((_, document), value) in checkpoints.into_iter().zip(values) {
         let root = merged.adopt(document)?;

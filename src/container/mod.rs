@@ -169,11 +169,11 @@ impl Document {
     }
 
     /// A document of arrays, without a pickle: one, or a dict of several.
-    pub(crate) fn of_arrays(kind: Kind, start: &Place, keys: Option<&[String]>, arrays: Vec<RawArray>) -> Self {
-        let (graph, values) = Graph::given(start, keys);
+    pub(crate) fn of_arrays(kind: Kind, start: &Place, keys: Option<&[String]>, arrays: Vec<RawArray>) -> Result<Self> {
+        let (graph, values) = Graph::given(start, keys)?;
         let mut document = Document::of_pickle(kind, graph, Region::memory(Default::default()));
         document.given = values.into_iter().zip(arrays.into_iter().map(Given::Array)).collect();
-        document
+        Ok(document)
     }
 
     /// Takes over all that `other` holds, except its facts, and returns the value that was its root.

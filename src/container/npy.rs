@@ -58,7 +58,7 @@ fn array(header: &NpyHeader, content: Content, len: u64, start: &Place) -> Resul
     let (dtype, shape, fortran) = (header.dtype.clone(), header.shape.clone(), header.fortran);
     let array = RawArray { dtype, shape, fortran, content, content_bytes: len, offset: at, len: data, place: start.clone() };
     let findings = trailing(&place, data, left);
-    Ok(Document { facts: vec![version(header)], findings, ..Document::of_arrays(Kind::Npy, start, None, vec![array]) })
+    Ok(Document { facts: vec![version(header)], findings, ..Document::of_arrays(Kind::Npy, start, None, vec![array])? })
 }
 
 fn version(header: &NpyHeader) -> (&'static str, String) {

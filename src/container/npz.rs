@@ -1,10 +1,9 @@
 //! `.npz`: a zip archive of `.npy` files. Defined by `numpy/lib/npyio.py`.
 
-use std::collections::HashSet;
 use std::io::Read;
 
+use crate::container::bundle::may_be_checkpoint;
 use crate::container::{Document, Kind, Member, Outcome, npy};
-use crate::error;
 use crate::limits::ReadOptions;
 use crate::numpy::MAGIC;
 use crate::pickle::Graph;
@@ -13,9 +12,11 @@ use crate::source::Region;
 
 const ENDING: &str = ".npy";
 
-/// Whether these are the members of such an archive: numpy takes every member for an array that starts like one.
+/// Whether these are the members of such an archive: numpy takes every member for an array that starts like one, and leaves
+/// others alone. An archive of other checkpoints too is a bundle.
 pub(super) fn is_npz(members: &[Member]) -> bool {
-    members.iter().any(|member| member.name.ends_with(ENDING)) && members.iter().any(is_array)
+    let (arrays, others): (Vec<&Member>, Vec<&Member>) = members.iter().partition(|member| is_array(member));
+    arrays.iter().any(|member| member.name.ends_with(ENDING)) && !others.iter().any(|member| may_be_checkpoint(member))
 }
 
 fn is_array(member: &Member) -> bool {
@@ -27,11 +28,7 @@ pub(super) fn open(mut members: Vec<Member>, start: &Place, options: &ReadOption
     members.iter_mut().for_each(|member| member.structural = is_array(member));
     let arrays = || members.iter().filter(|member| member.structural);
     let keys: Vec<String> = arrays().map(|member| member.name.strip_suffix(ENDING).unwrap_or(&member.name).to_owned()).collect();
-    let mut seen = HashSet::new();
-    if let Some(twice) = keys.iter().find(|key| !seen.insert(key.as_str())) {
-        return Err(error::collision(twice, twice, &format!("{twice}{ENDING}")).into());
-    }
-    let (graph, values) = Graph::given(start, Some(&keys));
+    let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document = Document::of_pickle(Kind::Npz, graph, Region::memory(Default::default()));
     for (member, value) in arrays().zip(values) {
         match npy::open_member(member, options) {

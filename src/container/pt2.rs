@@ -94,8 +94,9 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
         }
         storages.extend(inside.into_iter().map(|(key, storage)| (format!("{folder}{key}"), storage)));
     }
+    let several = GROUPS.iter().any(|(_, prefix, _)| dicts.iter().filter(|(group, _)| group == prefix).count() > 1);
     let keys: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
-    let (graph, values) = Graph::given(start, Some(&keys));
+    let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document = Document { spaces: vec![storages], ..Document::of_pickle(Kind::Pt2, graph, Region::memory(Default::default())) };
     let mut files = Vec::new();
     for (entry, value) in entries.into_iter().zip(values) {
@@ -114,9 +115,14 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
         for (prefix, name) in &dicts {
             let value = add_file(&mut document, &mut archive, name, options)?;
             let root = document.graph.root();
-            match prefix.strip_suffix('.') {
-                Some(group) => document.graph.attach(root, group, value),
-                None => document.graph.attach_all(root, value),
+            // Archives of several models have files for each.
+            let model = name.rsplit('/').next().and_then(|file| file.strip_suffix(".pt")).filter(|_| several);
+            match (model, prefix.strip_suffix('.')) {
+                (Some(model), Some(group)) => document.graph.attach(root, &format!("{model}.{group}"), value),
+                (Some(model), None) => document.graph.attach(root, model, value),
+                (None, Some(group)) => document.graph.attach(document.graph.linked(root).unwrap_or(root), group, value),
+                // The names of the weights are those of the checkpoint.
+                (None, None) => document.graph.link(root, value),
             }
         }
         // They are loaded with the model, and their tensors are none of its.

@@ -1,13 +1,15 @@
-//! `torch.package`: a zip archive of Python packages, in which resources ending in `.pkl` are pickles. They share the storages in
+//! `torch.package`: a zip archive of Python packages, in which some resources are pickles. They share the storages in
 //! `.data/N.storage` (torch 1.8: `data/KEY`); scripted modules are in `.data/ts_code/N/`.
 //!
 //! Defined by `torch/package/package_exporter.py` and `package_importer.py`. The checkpoint is a dict of the pickles by path.
 
 use std::collections::HashMap;
+use std::io::Read;
 
+use crate::container::bundle::may_be_checkpoint;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
-use crate::container::{Document, Kind, Member, Outcome};
-use crate::error;
+use crate::container::{Document, Inner, Kind, Member, Outcome};
+use crate::error::{self, Code};
 use crate::finding::{Finding, Severity};
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph, Node, NodeId};
@@ -29,11 +31,30 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let is_new = members.iter().any(|member| is_in_a_folder(&member.name, MARKERS[0]));
     let folder = folder_of(&members, MARKERS[usize::from(!is_new)])?;
     let mut archive = Archive::new(members, folder, options)?;
-    // Code and texts are what else a package is for.
-    archive.mark(|name| !name.starts_with("data/") && !name.ends_with(".storage"));
-    let names: Vec<String> = archive.members.iter().filter_map(|member| archive.below(member)).map(str::to_owned).collect();
-    let is_pickle = |name: &&String| name.ends_with(".pkl") && !name.starts_with(".data/");
-    let pickles: Vec<String> = names.iter().filter(is_pickle).cloned().collect();
+    archive.mark(|name| name.ends_with(".py") || (name.starts_with(".data/") && !name.ends_with(".storage")) || name == MARKERS[1]);
+    // Resources have any name; a pickle is known by its first bytes, or by the name that is usual.
+    let is_resource = |name: &str| !name.starts_with(".data/") && !name.ends_with(".py") && (is_new || !name.starts_with("data/"));
+    let mut pickles = Vec::new();
+    let mut files = Vec::new();
+    for member in &archive.members {
+        let Some(name) = archive.below(member).filter(|name| is_resource(name)) else { continue };
+        let mut head = Vec::new();
+        let is_pickle = member.reader().take(2).read_to_end(&mut head).is_ok() && matches!(head.as_slice(), [0x80, 2..=5]);
+        if is_pickle || name.ends_with(".pkl") {
+            pickles.push(name.to_owned());
+        } else if may_be_checkpoint(member) {
+            files.push(name.to_owned());
+        }
+    }
+    // Other checkpoints that the package carries, each in a form of its own.
+    let mut nested = Vec::new();
+    for name in files {
+        let member = archive.structural(&name, "is a resource of the package")?.clone();
+        if let Some(document) = open_nested(&member, options, &mut archive.findings)? {
+            nested.push((name, document));
+        }
+    }
+    let keys: Vec<String> = pickles.iter().chain(nested.iter().map(|(name, _)| name)).cloned().collect();
     let mut storages = match is_new {
         true => archive.storages(&[".data/"], ".storage")?,
         false => archive.storages(&["data/"], "")?,
@@ -42,9 +63,13 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let with_ending: Vec<_> = storages.iter().map(|(key, storage)| (format!("{key}.storage"), storage.clone())).collect();
     storages.extend(with_ending);
 
-    let (graph, values) = Graph::given(start, Some(&pickles));
+    let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document =
         Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchPackage, graph, Region::memory(Default::default())) };
+    for ((_, nested), value) in nested.into_iter().zip(&values[pickles.len()..]) {
+        let root = document.adopt(nested)?;
+        document.graph.link(*value, root);
+    }
     for (name, value) in pickles.iter().zip(values) {
         let (graph, stream) = match archive.pickle(name, "is a resource of the package", options) {
             Ok(pickle) => pickle,
@@ -59,6 +84,17 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let Archive { members, facts, mut findings, .. } = archive;
     findings.append(&mut document.findings);
     Ok(Document { facts, members, findings, ..document })
+}
+
+/// A checkpoint in a form of its own; `None` for a file that only starts or is named like one.
+fn open_nested(member: &Member, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<Option<Document>, Box<Broken>> {
+    let (_, region) = member.pickle_bytes(options, findings)?;
+    match super::peek(&region, &member.place(), options, 1) {
+        Ok(Inner::Document(open)) => open().map(|document| Some(Document { members: Vec::new(), ..document })),
+        Ok(Inner::Bundle(_)) => Ok(None),
+        Err(e) if matches!(e.code(), Code::UnknownFormat | Code::UnsupportedContainer) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Persistent ids `('reduce_package', id, function, args)` stand for `function(importer, *args)`: a scripted module, or what the

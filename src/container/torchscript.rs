@@ -30,6 +30,15 @@ pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) 
             return Err(broken.after(vec![document.graph]));
         }
     }
+    // Example inputs and the like are no part of the model; what they would run is judged.
+    let others: Vec<Member> =
+        archive.members.iter().filter(|member| !member.structural && member.name.ends_with(".pkl")).cloned().collect();
+    for member in others {
+        match member.pickle(options, &mut archive.findings) {
+            Ok((graph, _)) => document.side_pickles.push(graph),
+            Err(broken) => return Err(broken.after(document.side_pickles.into_iter().chain([document.graph]).collect())),
+        }
+    }
     let Archive { members, mut facts, findings, .. } = archive;
     facts.push(("pickle_protocol", protocol));
     Ok(Document { facts, members, findings, ..document })

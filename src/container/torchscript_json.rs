@@ -70,7 +70,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     named.extend((0..table.len()).filter(|index| !used.contains(index)).map(|index| (format!("constants.{index}"), index)));
 
     let keys: Vec<String> = named.iter().map(|(name, _)| name).chain(attributes.iter().map(|(name, _)| name)).cloned().collect();
-    let (graph, values) = Graph::given(start, Some(&keys));
+    let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document =
         Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, Region::memory(Default::default())) };
     let in_table =

@@ -139,6 +139,8 @@ impl Writer<'_> {
                 return Ok(Opened::Value(value));
             }
         };
+        let mut rest = rest;
+        rest.extend(graph.attached(node).iter().map(|(name, value)| (name.clone(), *value)));
         let mut path = parent;
         if !rest.is_empty() {
             if let Some(&first) = self.done.get(&node) {

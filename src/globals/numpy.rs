@@ -117,6 +117,9 @@ fn masked(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let shape = reader.dims(call, shape)?;
     let strides = if graph.node(fortran) == &Node::Bool(true) { column_major(&shape) } else { row_major(&shape) };
     let values = array(reader, call, data, dtype_node, &shape, &strides)?;
+    if let Value::ObjectArray { .. } = values {
+        return Ok(Value::Unsupported(reader.unsupported(call.id, "a masked array of objects")));
+    }
     let Value::NumpyDtype(dtype) = reader.value(dtype_node)? else { return Ok(values) };
     let Value::Bytes(content, len) = reader.value(mask)? else { return Err(reader.bad_call(call, "has a mask that is no bytes")) };
     let data = Data { node: mask, content, content_bytes: len, offset: 0, len, place: reader.place(mask) };

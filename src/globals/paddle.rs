@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::error::{self, Result};
 use crate::globals::reader::Reader;
 use crate::globals::value::{Lowering, Part, PartContent, TensorId, Value};
+use crate::names::unique_pairs;
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 use crate::tensor::Dtype;
 
@@ -85,13 +86,21 @@ pub(crate) struct Sliced {
     shape: NodeId,
 }
 
+/// The entries of a dict, as Python would hold them.
+fn pairs(graph: &Graph, dict: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
+    match graph.node(dict) {
+        Node::Dict(pairs) => Some(unique_pairs(graph, pairs.iter().copied()).0),
+        _ => None,
+    }
+}
+
 /// The parameters of the root that were cut, and the entry that describes them.
 pub(crate) fn sliced(graph: &Graph) -> Option<(NodeId, Vec<Sliced>)> {
-    let Node::Dict(root) = graph.node(graph.root()) else { return None };
+    let root = pairs(graph, graph.root())?;
     let (info, described) = root.iter().find(|(key, _)| graph.str(*key) == Some(SLICES))?;
-    let Node::Dict(described) = graph.node(*described) else { return None };
+    let described = pairs(graph, *described)?;
     let of = |(key, description): &(NodeId, NodeId)| {
-        let Node::Dict(fields) = graph.node(*description) else { return None };
+        let fields = pairs(graph, *description)?;
         let field = |name: &str| fields.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
         let names = graph.sequence(field("slices")?)?;
         let piece = |name: &NodeId| {
@@ -108,7 +117,7 @@ pub(crate) fn join(reader: &mut Reader<'_>, sliced: &Sliced) -> Result<Value> {
     let graph = reader.graph();
     let place = reader.place(sliced.description);
     let bad = |what: &str| error::tensor_invalid(&place, format!("a parameter that Paddle cut {what}"));
-    let Node::Dict(root) = graph.node(graph.root()) else { return Ok(Value::Inert) };
+    let Some(root) = pairs(graph, graph.root()) else { return Ok(Value::Inert) };
     let shape: Option<Vec<i64>> = graph.sequence(sliced.shape).and_then(|shape| shape.iter().map(|&size| graph.int(size)).collect());
     let shape = shape.ok_or_else(|| bad("has no shape"))?;
     let mut pieces: Vec<TensorId> = Vec::new();

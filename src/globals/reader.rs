@@ -56,6 +56,8 @@ pub struct Attributes {
     pub states: Vec<NodeId>,
     /// Whether tensors among them are parts of it, not only beside it.
     pub own: bool,
+    /// Attributes that only repeat what the tensor is.
+    pub repeated: &'static [&'static str],
 }
 
 /// What a [`Reader`] found besides values.
@@ -175,7 +177,11 @@ impl<'a> Reader<'a> {
         }
         let args = self.graph().tuple(object.args);
         let rebuilds = matches!(meaning, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)));
-        if rebuilds && !self.settled(id, args.unwrap_or_default(), MAX_ARGUMENT_DEPTH) {
+        let changed = |arg: NodeId| self.graph().changed_since(arg, id);
+        let changed_in_state = |part: NodeId| self.graph().changed_since_built(part, id);
+        let settled = self.settled(&changed, args.unwrap_or_default(), MAX_ARGUMENT_DEPTH)
+            && self.settled(&changed_in_state, &object.states, MAX_ARGUMENT_DEPTH);
+        if rebuilds && !settled {
             let message = format!("an argument of {} is changed after the call", global.path());
             return Err(error::opaque(&self.place(id), message));
         }
@@ -210,16 +216,16 @@ impl<'a> Reader<'a> {
 
     /// Whether the arguments of a call are what they were when it was made. A list or dict may be filled later; Python's
     /// call saw it as it was then.
-    fn settled(&self, id: NodeId, args: &[NodeId], depth_left: u32) -> bool {
+    fn settled(&self, changed: &dyn Fn(NodeId) -> bool, args: &[NodeId], depth_left: u32) -> bool {
         let graph = self.graph();
         args.iter().all(|&arg| {
             let parts = match graph.node(arg) {
-                _ if graph.changed_since(arg, id) => return false,
+                _ if changed(arg) => return false,
                 Node::List(_) | Node::Dict(_) | Node::Tuple(_) => graph.children(arg),
                 Node::Object(size) if is_size(graph, size) => vec![size.args],
                 _ => return true,
             };
-            depth_left == 0 || self.settled(id, &parts, depth_left - 1)
+            depth_left == 0 || self.settled(changed, &parts, depth_left - 1)
         })
     }
 
@@ -293,6 +299,11 @@ impl<'a> Reader<'a> {
         self.attributes.entry(id).or_default().states.push(state);
     }
 
+    /// Notes attributes that only repeat what the tensor at `id` is.
+    pub(crate) fn repeated_attributes(&mut self, id: NodeId, names: &'static [&'static str]) {
+        self.attributes.entry(id).or_default().repeated = names;
+    }
+
     /// Notes that tensors among the attributes of the one at `id` are parts of it.
     pub(crate) fn own_attributes(&mut self, id: NodeId) {
         self.attributes.entry(id).or_default().own = true;
@@ -304,6 +315,7 @@ impl<'a> Reader<'a> {
             let own = self.attributes.entry(id).or_default();
             own.states.extend(inherited.states);
             own.own |= inherited.own;
+            own.repeated = if own.repeated.is_empty() { inherited.repeated } else { own.repeated };
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a pickle says, as an arena of inert nodes. Objects keep their identity; cycles are allowed; nothing is cloned.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ::bytes::Bytes;
 
@@ -262,6 +262,8 @@ pub struct Graph {
     pub(super) streams: Vec<Stream>,
     /// Nodes that are only the place of another one.
     links: HashMap<NodeId, NodeId>,
+    /// What a container gives a value besides.
+    attached: HashMap<NodeId, Vec<(String, NodeId)>>,
     pub(super) root: NodeId,
     /// Bytes of memory that were debited for it.
     pub(super) memory: u64,
@@ -276,6 +278,7 @@ impl Graph {
             globals: Vec::new(),
             streams: vec![stream],
             links: HashMap::new(),
+            attached: HashMap::new(),
             root: NodeId(0),
             memory: 0,
         }
@@ -285,13 +288,20 @@ impl Graph {
 
     /// A graph of values that a container holds itself: without keys one value, else a dict. The values, which stand at
     /// `start`, are returned in the order of the keys.
-    pub fn given(start: &Place, keys: Option<&[String]>) -> (Graph, Vec<NodeId>) {
+    ///
+    /// # Errors
+    /// `name-collision` when two keys are equal: a dict would keep only one of the values.
+    pub fn given(start: &Place, keys: Option<&[String]>) -> Result<(Graph, Vec<NodeId>)> {
         let mut graph = Graph::of(Stream::new(Bytes::new(), start.clone()));
         let Some(keys) = keys else {
             let value = graph.add(Node::Given);
             graph.root = value;
-            return (graph, vec![value]);
+            return Ok((graph, vec![value]));
         };
+        let mut seen = HashSet::new();
+        if let Some(twice) = keys.iter().find(|key| !seen.insert(key.as_str())) {
+            return Err(error::members_collide(twice));
+        }
         let mut pairs = Vec::new();
         for key in keys {
             let blob = Blob::unescaped(graph.streams[0].unescaped.len() as u64, key.len() as u64);
@@ -300,7 +310,7 @@ impl Graph {
         }
         let values = pairs.iter().map(|(_, value)| *value).collect();
         graph.root = graph.add(Node::Dict(pairs));
-        (graph, values)
+        Ok((graph, values))
     }
 
     fn add(&mut self, node: Node) -> NodeId {
@@ -338,41 +348,23 @@ impl Graph {
         self.offsets.extend(other.offsets);
         self.changes.extend(other.changes.into_iter().map(|(id, offset)| (moved(id), offset)));
         self.links.extend(other.links.into_iter().map(|(from, to)| (moved(from), moved(to))));
+        let attached = other.attached.into_iter();
+        self.attached
+            .extend(attached.map(|(id, given)| (moved(id), given.into_iter().map(|(name, value)| (name, moved(value))).collect())));
         self.streams.extend(other.streams.into_iter().map(|stream| Stream { first_node: stream.first_node + nodes as u32, ..stream }));
         self.memory = self.memory.saturating_add(other.memory);
         Ok(moved(other.root))
     }
 
-    /// Gives an object or a dict one more attribute or entry, as its container has it beside the pickle. Another value
-    /// is left as it is.
+    /// Gives a value one more entry, which its container has beside the pickle. It stands beside those of the value, also
+    /// beside one of the same name.
     pub fn attach(&mut self, target: NodeId, name: &str, value: NodeId) {
-        let last = self.streams.len() - 1;
-        let unescaped = &mut self.streams[last].unescaped;
-        let blob = Blob::unescaped(unescaped.len() as u64, name.len() as u64).moved(last);
-        unescaped.extend_from_slice(name.as_bytes());
-        let key = self.add(Node::Text(blob));
-        match &mut self.nodes[target.index()] {
-            Node::Dict(pairs) => pairs.push((key, value)),
-            Node::Object(_) => {
-                let state = self.add(Node::Dict(vec![(key, value)]));
-                if let Node::Object(object) = &mut self.nodes[target.index()] {
-                    object.states.push(state);
-                }
-            }
-            _ => {}
-        }
+        self.attached.entry(target).or_default().push((name.to_owned(), value));
     }
 
-    /// Gives a dict all entries of another one, or of a mapping made of nothing but entries.
-    pub fn attach_all(&mut self, target: NodeId, from: NodeId) {
-        let entries = match &self.nodes[from.index()] {
-            Node::Dict(pairs) => pairs.clone(),
-            Node::Object(object) => object.items.clone(),
-            _ => Vec::new(),
-        };
-        if let Node::Dict(pairs) = &mut self.nodes[target.index()] {
-            pairs.extend(entries);
-        }
+    /// The entries that a container gives a value.
+    pub fn attached(&self, id: NodeId) -> &[(String, NodeId)] {
+        self.attached.get(&id).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Says that `place` is only where `value` stands.
@@ -438,8 +430,17 @@ impl Graph {
     /// Whether a list, dict or set was changed by an opcode after the one that made `later`: a call that got it as an
     /// argument did not see that change. Objects keep their identity in what a call makes, and are never said to change.
     pub fn changed_since(&self, id: NodeId, later: NodeId) -> bool {
+        self.changed_after(id, later, self.offset(later))
+    }
+
+    /// Whether a list, dict or set was changed after the last state or item was given to the object `later`.
+    pub fn changed_since_built(&self, id: NodeId, later: NodeId) -> bool {
+        self.changed_after(id, later, self.changes.get(&later).copied().unwrap_or_else(|| self.offset(later)))
+    }
+
+    fn changed_after(&self, id: NodeId, later: NodeId, offset: u64) -> bool {
         let container = matches!(self.node(id), Node::List(_) | Node::Dict(_) | Node::Set(_));
-        container && self.changes.get(&id).is_some_and(|&change| change > self.offset(later)) && self.stream_of(id) == self.stream_of(later)
+        container && self.changes.get(&id).is_some_and(|&change| change > offset) && self.stream_of(id) == self.stream_of(later)
     }
 
     /// The first byte of the first stream.
@@ -549,11 +550,17 @@ impl Graph {
 
     /// Every node that this one refers to, in the order of the stream.
     pub fn children(&self, id: NodeId) -> Vec<NodeId> {
-        fn flat(pairs: &[(NodeId, NodeId)]) -> impl Iterator<Item = NodeId> {
-            pairs.iter().flat_map(|&(k, v)| [k, v])
-        }
         if let Some(value) = self.linked(id) {
             return vec![value];
+        }
+        let mut children = self.own_children(id);
+        children.extend(self.attached(id).iter().map(|(_, value)| *value));
+        children
+    }
+
+    fn own_children(&self, id: NodeId) -> Vec<NodeId> {
+        fn flat(pairs: &[(NodeId, NodeId)]) -> impl Iterator<Item = NodeId> {
+            pairs.iter().flat_map(|&(k, v)| [k, v])
         }
         match self.node(id) {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => items.clone(),

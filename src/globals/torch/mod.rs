@@ -133,8 +133,14 @@ fn rebuild_from_type(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     match reader.graph().global(function).map(|global| global.path()).as_deref() {
         Some(subclass::WRAPPER) => return subclass::rebuild(reader, call, args, state),
         // Its state repeats its arguments.
-        Some(nested::JAGGED_CLASS) => return nested::jagged_with_state(reader, call, state),
-        Some(nested::JAGGED) => return reader.apply(call, function, args, &[]),
+        Some(path @ (nested::JAGGED | nested::JAGGED_CLASS)) => {
+            reader.set_attributes(call.id, state);
+            reader.repeated_attributes(call.id, nested::REPEATED);
+            return match path {
+                nested::JAGGED => reader.apply(call, function, args, &[]),
+                _ => nested::jagged_with_state(reader, call, state),
+            };
+        }
         _ => {}
     }
     match subclass::with_state(reader, call, state, None)? {

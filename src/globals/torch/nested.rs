@@ -27,6 +27,9 @@ pub(super) const JAGGED: &str = "torch.nested._internal.nested_tensor._rebuild_n
 /// What torch 2.3 to 2.5 call in its place.
 pub(super) const JAGGED_CLASS: &str = "torch.nested._internal.nested_tensor.NestedTensor";
 
+/// Attributes in which a jagged tensor has its parts, and what it caches of them: empty tensors whose shape is a length.
+pub(super) const REPEATED: &[&str] = &["_values", "_offsets", "_lengths", "_metadata_cache"];
+
 /// `({values, offsets, lengths, _ragged_idx, _metadata_cache, ...},)`: lengths may be `None`. What is cached are empty tensors
 /// whose shape is a length, which can be computed again.
 pub(super) fn rebuild_jagged(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
