@@ -208,7 +208,7 @@ impl Prepared {
         let spooled: HashSet<&str> = spooled.collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
         let unread = members.filter(|member| match member.deflated {
-            true => !member.structural && !spooled.contains(member.name.as_str()),
+            true => !member.structural && !spooled.contains(&*member.place.member),
             false => member.stored.offset_in(&source).is_none() && !hashed_before,
         });
         findings.extend(digest::unread_members(unread, &options.read)?);

@@ -98,7 +98,7 @@ pub(crate) fn source(
             if end > chunk_end {
                 break;
             }
-            findings.extend(check_crc(&member.name, member.crc, std::mem::take(&mut crc).finalize(), options)?);
+            findings.extend(check_crc(&member.place.member, member.crc, std::mem::take(&mut crc).finalize(), options)?);
             stored.next();
         }
         at = chunk_end;
@@ -116,7 +116,7 @@ pub(crate) fn unread_members<'a>(members: impl Iterator<Item = &'a Member>, opti
     let mut findings = Vec::new();
     for member in members {
         let crc = member.decode(&mut |_| Ok(()))?;
-        findings.extend(check_crc(&member.name, member.crc, crc, options)?);
+        findings.extend(check_crc(&member.place.member, member.crc, crc, options)?);
     }
     Ok(findings)
 }

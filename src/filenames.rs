@@ -3,8 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 
 /// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
-const CHECKPOINT_ENDINGS: &[&str] =
-    &["pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "weights", "pdparams", "pdopt", "pk", "dat"];
+const CHECKPOINT_ENDINGS: &[&str] = &[
+    "pt", "pth", "bin", "ckpt", "pkl", "pickle", "th", "t7", "tar", "model", "p", "save", "sav", "weights", "pdparams", "pdopt", "pk",
+    "dat", "npy", "npz", "joblib", "jl", "ptl", "pt2", "zip", "mar", "nemo",
+];
+/// Endings of compressed files, which come before those.
+const COMPRESSION_ENDINGS: &[&str] = &["gz", "bz2", "xz", "lzma", "lz4", "zst", "zlib", "z"];
 const ENDING: &str = "safetensors";
 
 /// The output that belongs to an input, beside it: `x.pt` gives `x.safetensors`, and the names of the Hugging Face
@@ -14,10 +18,14 @@ pub fn default_output(input: &Path) -> PathBuf {
     if let Some(middle) = name.strip_prefix("pytorch_model").and_then(|rest| rest.strip_suffix(".bin")) {
         return input.with_file_name(format!("model{middle}.{ENDING}"));
     }
-    let stem = name
-        .rsplit_once('.')
-        .filter(|(stem, ending)| !stem.is_empty() && CHECKPOINT_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()));
-    input.with_file_name(format!("{}.{ENDING}", stem.map_or(&*name, |(stem, _)| stem)))
+    let stem = without(without(&name, COMPRESSION_ENDINGS), CHECKPOINT_ENDINGS);
+    input.with_file_name(format!("{stem}.{ENDING}"))
+}
+
+/// A name without its ending, if that is one of these.
+fn without<'a>(name: &'a str, endings: &[&str]) -> &'a str {
+    let stem = name.rsplit_once('.').filter(|(stem, ending)| !stem.is_empty() && endings.contains(&ending.to_ascii_lowercase().as_str()));
+    stem.map_or(name, |(stem, _)| stem)
 }
 
 /// The folder for the outputs of a bundle, in `folder` or beside it: `model.tar.gz` gives `model`.
@@ -113,6 +121,11 @@ mod tests {
             ("x.PTH", "x.safetensors"),
             ("yolov8n.v1.2.pt", "yolov8n.v1.2.safetensors"),
             ("tetris", "tetris.safetensors"),
+            ("a/arrays.npz", "a/arrays.safetensors"),
+            ("forest.pkl.gz", "forest.safetensors"),
+            ("forest.joblib.Z", "forest.safetensors"),
+            ("model.gz", "model.safetensors"),
+            (".gz", ".gz.safetensors"),
             ("model.v2", "model.v2.safetensors"),
             (".pt", ".pt.safetensors"),
         ] {

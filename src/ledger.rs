@@ -348,8 +348,8 @@ impl Ledger {
 
 fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
     let referenced: std::collections::HashSet<&str> = checkpoint.storages.iter().map(|storage| &*storage.place.member).collect();
-    let unused = checkpoint.document.members.iter().filter(|m| !m.structural && !referenced.contains(m.name.as_str()));
-    unused.map(|m| MemberRecord { name: m.name.clone(), bytes: m.len }).collect()
+    let unused = checkpoint.document.members.iter().filter(|m| !m.structural && !referenced.contains(&*m.place.member));
+    unused.map(|m| MemberRecord { name: m.place.member.to_string(), bytes: m.len }).collect()
 }
 
 /// What stands at the top of the checkpoint beside the tensors.

@@ -26,6 +26,11 @@ impl Place {
         Place { member: Arc::clone(&self.member), offset }
     }
 
+    /// The start of the member called `name` of the archive that is here.
+    pub(crate) fn inside(&self, name: &str) -> Self {
+        if self.member.is_empty() { Place::start_of(name) } else { Place::start_of(&format!("{}/{name}", self.member)) }
+    }
+
     /// The start of a whole file that is kept in the bytes at this place.
     pub(crate) fn nested(&self) -> Self {
         let outer = if self.member.is_empty() { "" } else { " in " };

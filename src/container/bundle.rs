@@ -101,7 +101,7 @@ impl Packed {
                     return Err(error::limit("decompressed-bytes", format_args!("a member of {} bytes", member.len), budget));
                 }
                 let crc = member.decode(&mut |chunk| scratch.write(chunk))?;
-                super::check_crc(&member.name, member.crc, crc, options)?;
+                super::check_crc(&member.place.member, member.crc, crc, options)?;
                 if member.deflated { scratch.finish() } else { Ok(member.stored) }
             }
         }

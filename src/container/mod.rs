@@ -208,6 +208,8 @@ impl Document {
 #[derive(Debug, Clone)]
 pub struct Member {
     pub name: String,
+    /// Its first byte; its archive may itself be inside another one.
+    pub place: Place,
     /// Bytes once decompressed.
     pub len: u64,
     /// Where its stored bytes are.

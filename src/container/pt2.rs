@@ -163,12 +163,12 @@ fn open_file(archive: &mut Archive, name: &str, options: &ReadOptions) -> Outcom
         // Its own members are checked when the source is read, but not what is between them.
         false => {
             member.is_archive = true;
-            check_crc(&member.name, member.crc, member.decode(&mut |_| Ok(()))?, options)?;
+            check_crc(&member.place.member, member.crc, member.decode(&mut |_| Ok(()))?, options)?;
             member.stored.clone()
         }
         true => Region::memory(member.read(options.limits.pickle_bytes, options, &mut archive.findings)?),
     };
-    super::open(&region, &member.place(), options)
+    super::open(&region, &member.place, options)
 }
 
 /// The descriptions of values: `{config: {name: {path_name, use_pickle, tensor_meta}}}`.
@@ -182,7 +182,7 @@ fn read_config(
 ) -> Result<()> {
     let member = archive.structural(name, "describes weights")?.clone();
     let text = member.read(options.limits.pickle_bytes, options, &mut archive.findings)?;
-    let bad = |what: &str| -> Error { error::zip(format!("{} {what}", crate::text::quoted(&member.name, 200))).at(&member.place()) };
+    let bad = |what: &str| -> Error { error::zip(format!("{} {what}", crate::text::quoted(&member.name, 200))).at(&member.place) };
     let json: Json = serde_json::from_slice(&text).map_err(|e| bad(&format!("is no JSON: {e}")))?;
     let config = json["config"].as_object().ok_or_else(|| bad("has no config"))?;
     // Archives of several models have a description for each.

@@ -104,7 +104,7 @@ fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<Tar
         let left = region.len().saturating_sub(at);
         let content = region.slice(at, len);
         let content = content.ok_or_else(|| error::truncated(&start.advanced(at), &format!("member {shown}"), len, left))?;
-        let place = Place::start_of(&name);
+        let place = start.inside(&name);
         members.push(TarMember { name, content, place });
         options.limits.zip_entries(members.len() as u64)?;
     }

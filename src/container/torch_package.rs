@@ -89,7 +89,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
 /// A checkpoint in a form of its own; `None` for a file that only starts or is named like one.
 fn open_nested(member: &Member, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<Option<Document>, Box<Broken>> {
     let (_, region) = member.pickle_bytes(options, findings)?;
-    match super::peek(&region, &member.place(), options, 1) {
+    match super::peek(&region, &member.place, options, 1) {
         Ok(Inner::Document(open)) => open().map(|document| Some(Document { members: Vec::new(), ..document })),
         Ok(Inner::Bundle(_)) => Ok(None),
         Err(e) if matches!(e.code(), Code::UnknownFormat | Code::UnsupportedContainer) => Ok(None),

@@ -48,7 +48,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let storages = storages.into_iter().map(|(key, storage)| (format!("tensors/{key}"), storage)).collect();
     let model = archive.structural("model.json", "describes the modules")?.clone();
     let text = model.read(options.limits.pickle_bytes, options, &mut archive.findings)?;
-    let place = model.place();
+    let place = model.place.clone();
     let bad = |what: &str| error::zip(format!("model.json {what}")).at(&place);
     let json: Json = serde_json::from_slice(&text).map_err(|e| bad(&format!("is no JSON: {e}")))?;
     let table = json["tensors"].as_array().map_or(&[][..], Vec::as_slice);

@@ -26,7 +26,7 @@ const KINDS: &[(IsKind, Open)] = &[
 ];
 
 pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth: u64) -> Result<Inner> {
-    let members = zip_directory::read(region, &options.limits)?;
+    let members = zip_directory::read(region, start, &options.limits)?;
     if members.is_empty() {
         let error = Error::new(Code::NoTensors, "the file holds no tensors: it is a zip archive without members");
         return Err(error.help("if it should hold some, the save was interrupted; have its author save it again"));

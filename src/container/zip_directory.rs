@@ -38,11 +38,11 @@ const DEFLATED: u16 = 8;
 const EXTRA_ZIP64: u16 = 0x0001;
 const EXTRA_UNICODE_PATH: u16 = 0x7075;
 
-/// The members of the archive, in the order of the central directory.
+/// The members of the archive at `start`, in the order of the central directory.
 ///
 /// # Errors
 /// `zip-malformed`, `zip-ambiguous`, `zip-encrypted`, `zip-unsupported-method`, and the limit on entries.
-pub(super) fn read(region: &Region, limits: &Limits) -> Result<Vec<Member>> {
+pub(super) fn read(region: &Region, start: &Place, limits: &Limits) -> Result<Vec<Member>> {
     let bytes = region.bytes()?;
     let end = End::find(&bytes)?;
     limits.zip_entries(end.entries)?;
@@ -66,6 +66,7 @@ pub(super) fn read(region: &Region, limits: &Limits) -> Result<Vec<Member>> {
         let stored = stored.ok_or_else(|| error::zip(format!("entry {} does not end before the directory", entry.shown())))?;
         starts.push((entry.local_start, data_start + entry.compressed));
         members.push(Member {
+            place: start.inside(&entry.name),
             name: entry.name,
             len: entry.uncompressed,
             stored,
@@ -104,7 +105,7 @@ pub(crate) fn check_crc(member: &str, recorded: u32, actual: u32, options: &Read
 /// `zip-crc`, and when the archive cannot be read.
 pub(crate) fn check_stored(members: &[Member], options: &ReadOptions) -> Result<()> {
     for member in members.iter().filter(|member| !member.deflated) {
-        check_crc(&member.name, member.crc, crc32fast::hash(&member.stored.bytes()?), options)?;
+        check_crc(&member.place.member, member.crc, crc32fast::hash(&member.stored.bytes()?), options)?;
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::pickle::{self, Broken, Graph};
-use crate::place::Place;
 use crate::source::Region;
 use crate::storage::{Content, Storage};
 
@@ -18,18 +17,13 @@ impl Member {
     pub(super) fn content(&self) -> Content {
         match self.deflated {
             false => Content::Plain(self.stored.clone()),
-            true => Content::Deflated { member: self.name.clone(), compressed: self.stored.clone(), crc: self.crc },
+            true => Content::Deflated { member: self.place.member.to_string(), compressed: self.stored.clone(), crc: self.crc },
         }
     }
 
     /// The storage that it is.
     pub(super) fn storage(&self, key: &str, big_endian: bool) -> Storage {
-        Storage { key: key.to_owned(), len: self.len, content: self.content(), place: self.place(), big_endian }
-    }
-
-    /// Its first byte.
-    pub(super) fn place(&self) -> Place {
-        Place::start_of(&self.name)
+        Storage { key: key.to_owned(), len: self.len, content: self.content(), place: self.place.clone(), big_endian }
     }
 
     /// Its content from the start; a reader that goes on to the end must check the checksum.
@@ -44,7 +38,7 @@ impl Member {
     /// `zip-malformed` when the data is damaged or of another length; those of `sink`.
     pub(crate) fn decode(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u32> {
         if self.deflated {
-            return inflate(&self.name, &self.stored, self.len, sink);
+            return inflate(&self.place.member, &self.stored, self.len, sink);
         }
         // The bytes can be read where they are; only their checksum is asked for.
         let mut crc = crc32fast::Hasher::new();
@@ -65,12 +59,12 @@ impl Member {
     /// `zip-malformed` when there is more than `at_most`, `zip-crc`.
     pub(super) fn read(&self, at_most: u64, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<Bytes> {
         if self.len > at_most {
-            let shown = crate::text::quoted(&self.name, 200);
+            let shown = crate::text::quoted(&self.place.member, 200);
             return Err(error::zip(format!("member {shown} has {} bytes, at most {at_most} are expected", self.len)));
         }
         let (content, crc) = if self.deflated {
             let mut content = Vec::new();
-            let crc = inflate(&self.name, &self.stored, self.len, &mut |chunk| {
+            let crc = inflate(&self.place.member, &self.stored, self.len, &mut |chunk| {
                 content.extend_from_slice(chunk);
                 Ok(())
             })?;
@@ -80,7 +74,7 @@ impl Member {
             let crc = crc32fast::hash(&content);
             (content, crc)
         };
-        findings.extend(check_crc(&self.name, self.crc, crc, options)?);
+        findings.extend(check_crc(&self.place.member, self.crc, crc, options)?);
         Ok(content)
     }
 
@@ -102,7 +96,7 @@ impl Member {
     /// What is wrong with the pickle; `zip-crc`.
     pub(super) fn pickle(&self, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<(Graph, Region), Box<Broken>> {
         let (content, stream) = self.pickle_bytes(options, findings)?;
-        let place = self.place();
+        let place = self.place.clone();
         let graph = pickle::run(&content, &place, &options.limits)?;
         if graph.end() < stream.len() {
             let message = format!("{} bytes follow the end of the pickle; Python ignores them", stream.len() - graph.end());

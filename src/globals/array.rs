@@ -80,7 +80,10 @@ pub(super) fn strided(
         _ => {
             let mut parts = Vec::new();
             fields(reader, &elements, dtype, "", &mut parts)?;
-            Ok(lowered(Lowering::new("structured", None, shape), parts))
+            let mut units = serde_json::Map::new();
+            time_units(dtype, "", &mut units);
+            let lowering = Lowering::new("structured", None, shape);
+            Ok(lowered(if units.is_empty() { lowering } else { lowering.with("units", units) }, parts))
         }
     }
 }
@@ -125,6 +128,23 @@ fn fields(reader: &mut Reader<'_>, at: &Elements<'_>, dtype: &NumpyDtype, suffix
     };
     parts.push((suffix.to_owned(), value));
     Ok(())
+}
+
+/// What the counts in the fields of dates are: the name of each field, and the dtype that numpy calls it.
+fn time_units(dtype: &NumpyDtype, name: &str, units: &mut serde_json::Map<String, serde_json::Value>) {
+    match dtype {
+        NumpyDtype::Time { .. } => {
+            units.insert(name.to_owned(), dtype.describe().into());
+        }
+        NumpyDtype::Subarray { base, .. } => time_units(base, name, units),
+        NumpyDtype::Record { fields, .. } => {
+            for field in fields {
+                let below = if name.is_empty() { field.name.clone() } else { format!("{name}.{}", field.name) };
+                time_units(&field.dtype, &below, units);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn tensor(reader: &mut Reader<'_>, at: &Elements<'_>, dtype: Dtype, big_endian: bool) -> Result<Value> {

@@ -57,11 +57,13 @@ impl Collector {
                 None => return Ok(()),
             },
         };
-        let shown = crate::text::quoted(name, 200);
-        let message =
-            format!("{shown} is of a kind that safetensors cannot hold as it is ({kind}), and --lower refuse forbids to take it apart");
+        let message = format!(
+            "{} is of a kind that safetensors cannot hold as it is ({kind}), and --lower refuse forbids to take it apart",
+            crate::text::quoted(name, 200)
+        );
+        let pattern = crate::text::quoted(&format!("{name}*"), 200);
         Err(error::tensor_unsupported(&tensor.place, message)
-            .help(format!("leave it out with --exclude {shown}, or allow it with --lower plain")))
+            .help(format!("leave it out with --exclude {pattern}, or allow it with --lower plain")))
     }
 
     /// Those of which anything is written.

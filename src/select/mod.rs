@@ -185,7 +185,7 @@ impl Selection {
                 (Content::Wrapper, None) => lowered.open(leaf, &name),
                 (Content::Tensor(id), None) => {
                     if self.lower == Lower::Refuse && purpose == Purpose::Convert {
-                        lowered.refuse(checkpoint, leaf, *id, &ids, &name)?;
+                        lowered.refuse(checkpoint, leaf, *id, &ids, &name[..base_bytes.min(name.len())])?;
                     }
                     let base = if bare { "tensor".to_owned() } else { name[..base_bytes].to_owned() };
                     let written = chosen.add(checkpoint, name, leaf, *id, limits)?;
