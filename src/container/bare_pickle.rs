@@ -73,10 +73,15 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     let mut document = Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) };
     let spliced = !arrays.is_empty();
     arrays.give_to(&mut document)?;
-    if joblib::read_companions(&mut document, options)? || spliced {
-        document.kind = Kind::Joblib;
+    match joblib::read_companions(&mut document, options) {
+        Ok(companions) => {
+            if companions || spliced {
+                document.kind = Kind::Joblib;
+            }
+            Ok(document)
+        }
+        Err(broken) => Err(broken.after(vec![document.graph])),
     }
-    Ok(document)
 }
 
 /// The protocol that a stream announces; 0 and 1 do not.

@@ -140,7 +140,7 @@ pub(super) fn is_inside(name: &str) -> bool {
     !name.is_empty()
         && !name.contains(['\\', '\0'])
         && name.split('/').all(|part| !matches!(part, "" | "..") && !part.ends_with(':'))
-        && !name.as_bytes().get(1).is_some_and(|&byte| byte == b':')
+        && name.as_bytes().get(1).is_none_or(|&byte| byte != b':')
 }
 
 /// Several checkpoints as one: a dict of them by name.

@@ -46,15 +46,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
             files.push(name.to_owned());
         }
     }
-    // Other checkpoints that the package carries, each in a form of its own.
-    let mut nested = Vec::new();
-    for name in files {
-        let member = archive.structural(&name, "is a resource of the package")?.clone();
-        if let Some(document) = open_nested(&member, options, &mut archive.findings)? {
-            nested.push((name, document));
-        }
-    }
-    let keys: Vec<String> = pickles.iter().chain(nested.iter().map(|(name, _)| name)).cloned().collect();
+    let keys: Vec<String> = pickles.iter().chain(&files).cloned().collect();
     let mut storages = match is_new {
         true => archive.storages(&[".data/"], ".storage")?,
         false => archive.storages(&["data/"], "")?,
@@ -66,17 +58,25 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document =
         Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchPackage, graph, Region::memory(Default::default())) };
-    for ((_, nested), value) in nested.into_iter().zip(&values[pickles.len()..]) {
-        let root = document.adopt(nested)?;
-        document.graph.link(*value, root);
-    }
-    for (name, value) in pickles.iter().zip(values) {
+    for (name, value) in pickles.iter().zip(&values) {
         let (graph, stream) = match archive.pickle(name, "is a resource of the package", options) {
             Ok(pickle) => pickle,
             Err(broken) => return Err(broken.after(vec![document.graph])),
         };
         let root = document.adopt_pickle(graph, stream)?;
-        document.graph.link(value, root);
+        document.graph.link(*value, root);
+    }
+    // Other checkpoints that the package carries, each in a form of its own.
+    for (name, value) in files.iter().zip(&values[pickles.len()..]) {
+        let member = archive.structural(name, "is a resource of the package")?.clone();
+        match open_nested(&member, options, &mut archive.findings) {
+            Ok(Some(nested)) => {
+                let root = document.adopt(nested)?;
+                document.graph.link(*value, root);
+            }
+            Ok(None) => {}
+            Err(broken) => return Err(broken.after(vec![document.graph])),
+        }
     }
     if let Err(broken) = reduce_packaged(&mut document, &mut archive, options) {
         return Err(broken.after(vec![document.graph]));

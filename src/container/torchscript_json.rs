@@ -11,7 +11,7 @@ use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
 use crate::container::{Document, Given, GivenTensor, Kind, Member, Outcome, StorageClass};
 use crate::error::{self, Error, Result};
 use crate::limits::ReadOptions;
-use crate::pickle::{Graph, NodeId};
+use crate::pickle::{Broken, Graph, NodeId};
 use crate::place::Place;
 use crate::source::Region;
 use crate::tensor::Dtype;
@@ -80,15 +80,21 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     }
     if let Some((graph, stream)) = attribute_values {
         let root = document.adopt_pickle(graph, stream)?;
-        let items =
-            document.graph.sequence(root).map(<[NodeId]>::to_vec).ok_or_else(|| bad("has attributes, and attributes.pkl is no list"))?;
-        for ((_, index), value) in attributes.iter().zip(&values[named.len()..]) {
-            let item = items.get(*index).ok_or_else(|| bad("refers to an attribute that is not in attributes.pkl"))?;
-            document.graph.link(*value, *item);
-        }
-        let made: Vec<(NodeId, usize)> = from_table(&document.graph).collect();
-        for (id, index) in made {
-            document.given.insert(id, in_table(index)?);
+        let mut link = || -> Result<()> {
+            let items = document.graph.sequence(root).map(<[NodeId]>::to_vec);
+            let items = items.ok_or_else(|| bad("has attributes, and attributes.pkl is no list"))?;
+            for ((_, index), value) in attributes.iter().zip(&values[named.len()..]) {
+                let item = items.get(*index).ok_or_else(|| bad("refers to an attribute that is not in attributes.pkl"))?;
+                document.graph.link(*value, *item);
+            }
+            let made: Vec<(NodeId, usize)> = from_table(&document.graph).collect();
+            for (id, index) in made {
+                document.given.insert(id, in_table(index)?);
+            }
+            Ok(())
+        };
+        if let Err(error) = link() {
+            return Err(Box::<Broken>::from(error).after(vec![document.graph]));
         }
     }
     let Archive { members, facts, findings, .. } = archive;
@@ -138,8 +144,7 @@ impl Names<'_> {
     fn module(&mut self, module: &Json, prefix: &str) -> Result<()> {
         let list = |field: &str| module[field].as_array().map_or(&[][..], Vec::as_slice);
         let entry = |entry: &Json, field: &str| {
-            let index = if entry[field].is_null() { Some(0) } else { number(&entry[field]) };
-            let index = index.and_then(|index| usize::try_from(index).ok());
+            let index = number(&entry[field]).and_then(|index| usize::try_from(index).ok());
             let named = entry["name"].as_str().zip(index);
             named
                 .map(|(name, index)| (format!("{prefix}{name}"), index))

@@ -123,10 +123,11 @@ impl Machine<'_> {
             }
             let is_build = op == Op::Build;
             limits.opcodes(opcodes).and_then(|()| self.step(op)).map_err(place)?;
-            if is_build && let Some(&object) = self.stack.last() {
-                if let Some(next) = splice(&self.graph, object, decoder.position()).map_err(place)? {
-                    decoder.skip_to(next);
-                }
+            if is_build
+                && let Some(&object) = self.stack.last()
+                && let Some(next) = splice(&self.graph, object, decoder.position()).map_err(place)?
+            {
+                decoder.skip_to(next);
             }
         }
         Ok(())

@@ -27,7 +27,7 @@ impl Collector {
     }
 
     /// Notes a tensor that is written as `written`; `name` is that of the tensor it is a part of.
-    pub fn add(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: String, written: TensorName) {
+    pub fn add(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: String, written: &TensorName) {
         let tensor = checkpoint.tensor(id);
         let own = match &leaf.lowering {
             Some(lowering) => Some(self.at(leaf.path, name, || Arc::clone(lowering))),
@@ -35,7 +35,7 @@ impl Collector {
             None => None,
         };
         // Of a subclass whose parts are lowered themselves, and of each subclass that it is inside of.
-        let wrappers = ids.iter().filter_map(|path| self.by_path.get(path).copied());
+        let wrappers = std::iter::once(&PathId::ROOT).chain(ids).filter_map(|path| self.by_path.get(path).copied());
         let mut of: Vec<usize> = wrappers.chain(own).collect();
         of.dedup();
         for index in of {
@@ -52,7 +52,7 @@ impl Collector {
         let kind = match &leaf.lowering {
             Some(lowering) => lowering.kind,
             None if tensor.dtype.is_lowered() => tensor.dtype.name(),
-            None => match ids.iter().find_map(|path| self.by_path.get(path)) {
+            None => match std::iter::once(&PathId::ROOT).chain(ids).find_map(|path| self.by_path.get(path)) {
                 Some(&index) => self.lowered[index].lowering.kind,
                 None => return Ok(()),
             },

@@ -189,7 +189,7 @@ impl Selection {
                     }
                     let base = if bare { "tensor".to_owned() } else { name[..base_bytes].to_owned() };
                     let written = chosen.add(checkpoint, name, leaf, *id, limits)?;
-                    lowered.add(checkpoint, leaf, *id, &ids, base, written);
+                    lowered.add(checkpoint, leaf, *id, &ids, base, &written);
                 }
             }
         }

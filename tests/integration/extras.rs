@@ -11,8 +11,9 @@ fn differences(path: &str, python: &Value, ours: &Value, found: &mut Vec<String>
         return; // it stands at another place, where it is compared
     }
     match (python, ours) {
-        (Value::Object(_), Value::Object(tensor)) if tensor.contains_key("$tensor") => {
-            if python.get("$tensor").is_none() && python.get("$module").is_none() {
+        (Value::Object(fields), Value::Object(tensor)) if tensor.contains_key("$tensor") => {
+            let is_tensor = fields.contains_key("$tensor") || fields.contains_key("$module");
+            if !is_tensor {
                 differ("a tensor".to_owned());
             }
         }
@@ -36,16 +37,8 @@ fn differences(path: &str, python: &Value, ours: &Value, found: &mut Vec<String>
                 differences(&format!("{path}.{i}"), item, other, found);
             }
         }
-        (Value::Number(a), Value::Number(b)) => {
-            if a.as_f64() != b.as_f64() {
-                differ("another number".to_owned());
-            }
-        }
-        (Value::Bool(_) | Value::Null, _) => {
-            if python != ours {
-                differ("another value".to_owned());
-            }
-        }
+        (Value::Number(a), Value::Number(b)) if a.as_f64() != b.as_f64() => differ("another number".to_owned()),
+        (Value::Bool(_) | Value::Null, _) if python != ours => differ("another value".to_owned()),
         (Value::String(a), Value::String(b)) => {
             let is_repr = a.contains('(') || a.starts_with(['<', '\'']);
             if a != b && !is_repr {
