@@ -312,7 +312,8 @@ impl<'a> Walk<'a> {
 
 /// The entries of Paddle's dict with parameters that were cut: each whole, and not its pieces.
 fn joined(graph: &Graph, entries: Vec<Entry>, info: NodeId, sliced: &[Sliced]) -> Vec<Entry> {
-    let hidden: HashSet<&str> = sliced.iter().flat_map(|sliced| &sliced.pieces).chain([&info]).filter_map(|key| graph.str(*key)).collect();
+    let pieces = sliced.iter().flat_map(|sliced| &sliced.pieces).map(|(key, _)| *key);
+    let hidden: HashSet<&str> = pieces.chain([info]).filter_map(|key| graph.str(key)).collect();
     let whole = sliced.iter().map(|sliced| Entry::new(Step::key(graph, sliced.key), sliced.description));
     entries.into_iter().filter(|entry| entry.step.kind != StepKind::Key || !hidden.contains(&*entry.step.name)).chain(whole).collect()
 }

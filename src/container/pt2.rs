@@ -24,6 +24,9 @@ const GROUPS: &[(&str, &str, &str)] =
     &[("data/weights/", "", "serialized_state_dict.pt"), ("data/constants/", "constants.", "serialized_constants.pt")];
 const CONFIG: &str = "_config.json";
 
+/// How files of constants are named that are no tensors.
+const OBJECTS: &[&str] = &["custom_obj_", "opaque_obj_"];
+
 /// `ScalarType` of the schema, which is not that of C++.
 const DTYPES: &[(i64, Dtype)] = &[
     (1, Dtype::U8),
@@ -193,8 +196,8 @@ fn read_config(
         let path = value["path_name"].as_str().ok_or_else(|| bad("has a value without a path"))?;
         let file = format!("{folder}{path}");
         let is_pickle = value["use_pickle"].as_bool() == Some(true);
-        // Objects of C++ classes have a form of their own and no description.
-        if value["tensor_meta"].is_null() && !is_pickle {
+        // Objects of C++ classes have a form of their own; their files stay, as members that nothing refers to.
+        if OBJECTS.iter().any(|object| path.starts_with(object)) {
             continue;
         }
         let value = match is_pickle {

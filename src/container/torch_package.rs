@@ -101,16 +101,26 @@ fn open_nested(member: &Member, options: &ReadOptions, findings: &mut Vec<Findin
 /// code of the package makes of its arguments, which stay in sight.
 fn reduce_packaged(document: &mut Document, archive: &mut Archive, options: &ReadOptions) -> Result<(), Box<Broken>> {
     let mut scripts: HashMap<String, NodeId> = HashMap::new();
+    // Within one pickle torch makes the object of an id once, whatever stands beside the id later.
+    let mut seen: HashMap<(usize, Vec<u8>), (String, String, NodeId)> = HashMap::new();
     let ids: Vec<NodeId> = document.graph.ids().collect();
     for id in ids {
         let graph = &document.graph;
         let Node::Persistent(pid) = graph.node(id) else { continue };
-        let Some(&[tag, _, function, args]) = graph.tuple(*pid) else { continue };
+        let Some(&[tag, number, function, args]) = graph.tuple(*pid) else { continue };
         if graph.str_or_ascii(tag) != Some("reduce_package") {
             continue;
         }
         let path = graph.global(function).map(|global| global.path()).unwrap_or_default();
-        if path != UNPACKAGE_SCRIPT {
+        let script = graph.tuple(args).and_then(|args| graph.str_or_ascii(*args.first()?)).map(str::to_owned);
+        let is_script = path == UNPACKAGE_SCRIPT;
+        let what = (path.clone(), script.clone().unwrap_or_default(), if is_script { id } else { args });
+        let first = seen.entry((graph.stream_of(id), integer(graph, number))).or_insert_with(|| what.clone());
+        if (&first.0, &first.1) != (&what.0, &what.1) || (!is_script && first.2 != args) {
+            let message = "two objects of a package have one id and are made of different things";
+            return Err(error::opaque(&graph.place(id), message).into());
+        }
+        if !is_script {
             let message = crate::text::printable(&format!("loading would call {path}, which is not known here")).into_owned();
             let finding = Finding::note("callable", graph.place(id), message);
             document.findings.push(Finding { severity: Severity::Unrecognized, global: Some(path), ..finding });
@@ -118,7 +128,6 @@ fn reduce_packaged(document: &mut Document, archive: &mut Archive, options: &Rea
             continue;
         }
         let place = graph.place(id);
-        let script = graph.tuple(args).and_then(|args| graph.str_or_ascii(*args.first()?)).map(str::to_owned);
         let script = script.ok_or_else(|| error::tensor_invalid(&place, "a scripted module has no number"))?;
         let root = match scripts.get(&script) {
             Some(&known) => known,
@@ -131,6 +140,15 @@ fn reduce_packaged(document: &mut Document, archive: &mut Archive, options: &Rea
         document.graph.link(id, root);
     }
     Ok(())
+}
+
+/// The bytes of an integer, of any size.
+fn integer(graph: &Graph, id: NodeId) -> Vec<u8> {
+    match graph.node(id) {
+        Node::Int(value) => value.to_le_bytes().to_vec(),
+        Node::Long(blob) => graph.blob(*blob).to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 /// Adds a scripted module with the constants of its code; all storages are those of the package.

@@ -4,6 +4,7 @@
 //! `tuple((name, array))`, and one without a name is `eval('data', {'data': array})`: the only eval that is no danger, when it has
 //! exactly this form. Arrays of `uint16` are bfloat16, which numpy lacks. Large arrays are cut below pickle protocol 4.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{self, Result};
@@ -78,11 +79,11 @@ pub(super) fn as_bfloat16(reader: &mut Reader<'_>, value: Value) -> Value {
     Value::Lowered(Arc::new(Lowering::new("paddle_bfloat16", Some("bfloat16".to_owned()), &shape)), vec![Part::tensor("", id)])
 }
 
-/// A parameter that was cut: its key, the node that describes it, and the keys of its pieces.
+/// A parameter that was cut: its key, the node that describes it, and the entries of its pieces.
 pub(crate) struct Sliced {
     pub key: NodeId,
     pub description: NodeId,
-    pub pieces: Vec<NodeId>,
+    pub pieces: Vec<(NodeId, NodeId)>,
     shape: NodeId,
 }
 
@@ -99,14 +100,12 @@ pub(crate) fn sliced(graph: &Graph) -> Option<(NodeId, Vec<Sliced>)> {
     let root = pairs(graph, graph.root())?;
     let (info, described) = root.iter().find(|(key, _)| graph.str(*key) == Some(SLICES))?;
     let described = pairs(graph, *described)?;
+    let by_name: HashMap<&str, (NodeId, NodeId)> = root.iter().filter_map(|&(key, value)| Some((graph.str(key)?, (key, value)))).collect();
     let of = |(key, description): &(NodeId, NodeId)| {
         let fields = pairs(graph, *description)?;
         let field = |name: &str| fields.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
         let names = graph.sequence(field("slices")?)?;
-        let piece = |name: &NodeId| {
-            root.iter().find(|(key, _)| graph.str(*key).is_some() && graph.str(*key) == graph.str(*name)).map(|(key, _)| *key)
-        };
-        let pieces = names.iter().map(piece).collect::<Option<Vec<_>>>()?;
+        let pieces = names.iter().map(|name| by_name.get(graph.str(*name)?).copied()).collect::<Option<Vec<_>>>()?;
         Some(Sliced { key: *key, description: *description, pieces, shape: field("OriginShape")? })
     };
     Some((*info, described.iter().map(of).collect::<Option<Vec<_>>>()?))
@@ -117,13 +116,10 @@ pub(crate) fn join(reader: &mut Reader<'_>, sliced: &Sliced) -> Result<Value> {
     let graph = reader.graph();
     let place = reader.place(sliced.description);
     let bad = |what: &str| error::tensor_invalid(&place, format!("a parameter that Paddle cut {what}"));
-    let Some(root) = pairs(graph, graph.root()) else { return Ok(Value::Inert) };
     let shape: Option<Vec<i64>> = graph.sequence(sliced.shape).and_then(|shape| shape.iter().map(|&size| graph.int(size)).collect());
     let shape = shape.ok_or_else(|| bad("has no shape"))?;
     let mut pieces: Vec<TensorId> = Vec::new();
-    for piece in &sliced.pieces {
-        let value = root.iter().find(|(key, _)| key == piece).map(|(_, value)| *value);
-        let value = value.ok_or_else(|| bad("lacks a piece"))?;
+    for &(_, value) in &sliced.pieces {
         match reader.value(value)? {
             Value::Tensor(id) => pieces.push(id),
             Value::Lowered(_, parts) => match parts.as_slice() {

@@ -19,15 +19,18 @@ const ML_DTYPES: &[(&str, Dtype)] = &[
 
 /// Dtypes nested deeper are given up.
 const MAX_DEPTH: u32 = 16;
+/// So are those of more fields; a dtype may be shared by many fields, and be large without a large file.
+const MAX_FIELDS: u32 = 10_000;
 
 impl NumpyDtype {
     /// The dtype that the object `id` is, or what is wrong with it.
     pub(crate) fn from_pickle(graph: &Graph, id: NodeId) -> Result<NumpyDtype, &'static str> {
-        dtype(graph, id, MAX_DEPTH)
+        dtype(graph, id, MAX_DEPTH, &mut MAX_FIELDS.clone())
     }
 }
 
-fn dtype(graph: &Graph, id: NodeId, depth_left: u32) -> Result<NumpyDtype, &'static str> {
+fn dtype(graph: &Graph, id: NodeId, depth_left: u32, fields_left: &mut u32) -> Result<NumpyDtype, &'static str> {
+    *fields_left = fields_left.checked_sub(1).ok_or("has too many fields")?;
     let depth_left = depth_left.checked_sub(1).ok_or("is nested too deep")?;
     let object = graph.object(id).filter(|object| graph.global(object.callable).is_some_and(|global| global.path() == "numpy.dtype"));
     let object = object.ok_or("is no dtype of numpy's")?;
@@ -39,7 +42,7 @@ fn dtype(graph: &Graph, id: NodeId, depth_left: u32) -> Result<NumpyDtype, &'sta
     let given = |index: usize| state.get(index).copied().filter(|&id| graph.node(id) != &Node::None);
     let byteorder = state.get(1).and_then(|&id| graph.str_or_ascii(id)).unwrap_or_default();
     if let (Some(names), Some(fields)) = (given(3), given(4)) {
-        return record(graph, names, fields, item_bytes(graph, given(5)), depth_left);
+        return record(graph, names, fields, item_bytes(graph, given(5)), depth_left, fields_left);
     }
     if let Some(subarray) = given(2) {
         let Some(&[base, shape]) = graph.tuple(subarray) else { return Err("has a subarray of another form") };
@@ -47,7 +50,7 @@ fn dtype(graph: &Graph, id: NodeId, depth_left: u32) -> Result<NumpyDtype, &'sta
             Some(size) => vec![size],
             None => dims(graph, shape).ok_or("has a subarray without a shape")?,
         };
-        return Ok(NumpyDtype::Subarray { base: Box::new(dtype(graph, base, depth_left)?), shape });
+        return Ok(NumpyDtype::Subarray { base: Box::new(dtype(graph, base, depth_left, fields_left)?), shape });
     }
     if let Some(global) = graph.global(code) {
         let known = ML_DTYPES.iter().find(|(name, _)| global.module == "ml_dtypes" && global.name == *name);
@@ -88,7 +91,14 @@ fn dims(graph: &Graph, shape: NodeId) -> Option<Vec<i64>> {
 }
 
 /// A structured dtype: the names in order, and for each `(dtype, offset[, title])`.
-fn record(graph: &Graph, names: NodeId, fields: NodeId, item_bytes: u64, depth_left: u32) -> Result<NumpyDtype, &'static str> {
+fn record(
+    graph: &Graph,
+    names: NodeId,
+    fields: NodeId,
+    item_bytes: u64,
+    depth_left: u32,
+    fields_left: &mut u32,
+) -> Result<NumpyDtype, &'static str> {
     const BAD: &str = "has fields of another form";
     let Node::Dict(pairs) = graph.node(fields) else { return Err(BAD) };
     let by_name: HashMap<&str, NodeId> = pairs.iter().filter_map(|(name, field)| Some((graph.str_or_ascii(*name)?, *field))).collect();
@@ -97,7 +107,7 @@ fn record(graph: &Graph, names: NodeId, fields: NodeId, item_bytes: u64, depth_l
         let name = graph.str_or_ascii(name).ok_or(BAD)?;
         let Some(&[of, offset, ..]) = by_name.get(name).and_then(|&field| graph.tuple(field)) else { return Err(BAD) };
         let offset = graph.int(offset).and_then(|offset| u64::try_from(offset).ok()).ok_or(BAD)?;
-        parsed.push(Field { name: name.to_owned(), offset, dtype: dtype(graph, of, depth_left)? });
+        parsed.push(Field { name: name.to_owned(), offset, dtype: dtype(graph, of, depth_left, fields_left)? });
     }
     let inside = |field: &Field| field.dtype.item_bytes().and_then(|n| n.checked_add(field.offset)).is_some_and(|end| end <= item_bytes);
     if !parsed.iter().all(inside) {
