@@ -55,7 +55,7 @@ impl Input {
     /// `io`, `unknown-format`, and whatever is wrong with the outer structure of the file.
     pub fn open(path: &Path, options: &ReadOptions, scratch: Option<&Path>) -> Result<Input> {
         let source = Source::open(path)?;
-        let mut read = options.clone();
+        let mut read = options.for_input(source.len());
         read.beside.get_or_insert_with(|| filenames::folder_of(path).to_owned());
         if read.scratch.is_none() {
             read.scratch = scratch.filter(|folder| folder.is_dir()).map(Path::to_owned);
@@ -86,6 +86,9 @@ impl Input {
     /// Whatever is wrong with one of them.
     pub(crate) fn read(self) -> Result<(Read, Origin), Box<Broken>> {
         let handle = Origin { source: self.source, sha256: self.sha256 };
+        if let Form::Bundle(_) = self.form {
+            self.read.forget_decoded();
+        }
         let bundle = match self.form {
             Form::Checkpoint(open) => return Ok((Read { document: open()?, member: None, merged: false }, handle)),
             Form::Bundle(bundle) => bundle,
@@ -130,6 +133,7 @@ impl Input {
     pub(crate) fn read_one(&self, index: usize) -> Result<(Read, Origin), Box<Broken>> {
         let Form::Bundle(bundle) = &self.form else { unreachable!("only bundles have numbered checkpoints") };
         let packaged = &bundle.checkpoints[index];
+        self.read.forget_decoded();
         let mut document = open(packaged, &self.read)?;
         document.facts.splice(0..0, bundle.facts.clone());
         let handle = Origin { source: Arc::clone(&self.source), sha256: Arc::clone(&self.sha256) };

@@ -1,6 +1,8 @@
 //! Budgets: what one input may cost. Each is a row here and a `--limit NAME=VALUE` on the command line.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{self, Error, Result};
 
@@ -83,6 +85,42 @@ pub struct ReadOptions {
     /// The folder of the input, where joblib before 0.10 keeps the arrays of a pickle in files of their own. Without it, they
     /// are missing.
     pub beside: Option<PathBuf>,
+    /// Bytes that were decoded of the input so far.
+    pub(crate) decoded: Decoded,
+}
+
+/// A count that all readers of one input share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Decoded {
+    bytes: Arc<AtomicU64>,
+    /// The most that is allowed, from the size of the input; without one, each piece of data has its own.
+    budget: Option<u64>,
+}
+
+impl ReadOptions {
+    /// The same for an input of its own, which has `bytes`.
+    pub(crate) fn for_input(&self, bytes: u64) -> Self {
+        let decoded = Decoded { bytes: Arc::default(), budget: Some(self.limits.decompressed_budget(bytes)) };
+        ReadOptions { decoded, ..self.clone() }
+    }
+
+    /// Counts bytes that were decoded of data that has `compressed` bytes.
+    ///
+    /// # Errors
+    /// The limit on decompressed bytes of the input.
+    pub(crate) fn count_decoded(&self, bytes: u64, what: &str, compressed: u64) -> Result<()> {
+        let budget = self.decoded.budget.unwrap_or_else(|| self.limits.decompressed_budget(compressed));
+        let before = self.decoded.bytes.fetch_add(bytes, Ordering::Relaxed);
+        match before.saturating_add(bytes) > budget {
+            true => Err(error::limit("decompressed-bytes", format_args!("{what} of {compressed} bytes"), budget)),
+            false => Ok(()),
+        }
+    }
+
+    /// Starts counting again: what was decoded to look into it is decoded again to be read.
+    pub(crate) fn forget_decoded(&self) {
+        self.decoded.bytes.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Limits {

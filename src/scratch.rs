@@ -36,11 +36,6 @@ impl Scratch {
         self.file.write_all(bytes).map_err(|e| error::io("write a temporary file in", &self.folder, &e))
     }
 
-    /// Bytes so far.
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
     /// All of them.
     ///
     /// # Errors

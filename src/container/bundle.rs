@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use crate::container::{Document, Inner, Kind, Member, peek};
-use crate::error::{self, Code, Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph};
 use crate::place::Place;
@@ -96,9 +96,8 @@ impl Packed {
             PackedContent::Plain(region) => Ok(region),
             PackedContent::Zipped(member) => {
                 let mut scratch = Scratch::new(options.scratch.as_deref());
-                let budget = options.limits.decompressed_budget(member.stored.len());
-                if member.len > budget {
-                    return Err(error::limit("decompressed-bytes", format_args!("a member of {} bytes", member.len), budget));
+                if member.deflated {
+                    options.count_decoded(member.len, "a member", member.stored.len())?;
                 }
                 let crc = member.decode(&mut |chunk| scratch.write(chunk))?;
                 super::check_crc(&member.place.member, member.crc, crc, options)?;

@@ -211,7 +211,6 @@ fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region>
         false => Error::new(Code::CompressionMalformed, format!("the {} data is damaged: {e}", form.name))
             .help("download or copy the file again"),
     };
-    let budget = options.limits.decompressed_budget(region.len());
     let source = BufReader::with_capacity(128 << 10, region.reader());
     let mut decoder = (form.decode)(source).map_err(|e| failed(&e))?;
     let mut scratch = Scratch::new(options.scratch.as_deref());
@@ -220,9 +219,7 @@ fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region>
         match decoder.read(&mut buffer) {
             Ok(0) => return scratch.finish(),
             Ok(n) => {
-                if scratch.len() + n as u64 > budget {
-                    return Err(error::limit("decompressed-bytes", format_args!("{} data of {} bytes", form.name, region.len()), budget));
-                }
+                options.count_decoded(n as u64, &format!("{} data", form.name), region.len())?;
                 scratch.write(&buffer[..n])?;
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -12,18 +12,57 @@ use crate::container::{Document, Given, compressed};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::numpy::{NpyHeader, NumpyDtype, RawArray};
-use crate::pickle::{self, Broken, Graph, Node, NodeId};
+use crate::pickle::{self, Broken, GlobalUse, Graph, Node, NodeId};
 use crate::place::Place;
 use crate::source::{Region, Source};
 use crate::storage::Content;
 
+/// The classes that stand for arrays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrapper {
+    /// The data follows.
+    Inline,
+    /// The data is in a `.npy` file.
+    Companion,
+    /// The data is in a compressed file.
+    CompressedCompanion,
+}
+
+const WRAPPERS: &[(&str, Wrapper)] =
+    &[("NumpyArrayWrapper", Wrapper::Inline), ("NDArrayWrapper", Wrapper::Companion), ("ZNDArrayWrapper", Wrapper::CompressedCompanion)];
 /// Where joblib lives; scikit-learn had a copy of its own.
-const MODULES: &[&str] = &[
-    "joblib.numpy_pickle",
-    "joblib.numpy_pickle_compat",
-    "sklearn.externals.joblib.numpy_pickle",
-    "sklearn.externals.joblib.numpy_pickle_compat",
-];
+const PACKAGES: &[&str] = &["joblib", "sklearn.externals.joblib"];
+
+/// The class of joblib that a global names, by whatever of its modules.
+fn wrapper_class(global: &GlobalUse) -> Option<Wrapper> {
+    let path = global.path();
+    let (_, class) = path.rsplit_once('.')?;
+    let known = WRAPPERS.iter().find(|(name, _)| *name == class)?;
+    let ours = PACKAGES.iter().any(|package| path.strip_prefix(package).is_some_and(|rest| rest.starts_with('.')));
+    ours.then_some(known.1)
+}
+
+/// The class of joblib that an object is of, made as classes are, or below protocol 2 by `copyreg._reconstructor(class, object, None)`.
+///
+/// # Errors
+/// `opaque-result` when such a class is used in another way: joblib would read an array there.
+fn wrapper(graph: &Graph, id: NodeId) -> Result<Option<Wrapper>> {
+    let Some(object) = graph.object(id) else { return Ok(None) };
+    let Some(global) = graph.global(object.callable) else { return Ok(None) };
+    if let Some(wrapper) = wrapper_class(global) {
+        return Ok(Some(wrapper));
+    }
+    let args = graph.tuple(object.args).unwrap_or_default();
+    let mentioned = args.iter().find_map(|&arg| wrapper_class(graph.global(arg)?));
+    match (global.path().as_str(), mentioned) {
+        (_, None) => Ok(None),
+        ("copyreg._reconstructor" | "copy_reg._reconstructor", Some(wrapper)) => Ok(Some(wrapper)),
+        (path, Some(_)) => {
+            let message = format!("an array of joblib would be made by {}, which joblib does not write", crate::text::quoted(path, 100));
+            Err(error::opaque(&graph.place(id), message))
+        }
+    }
+}
 
 /// The arrays between the opcodes of a pickle.
 pub(super) struct Spliced<'a> {
@@ -47,7 +86,7 @@ impl<'a> Spliced<'a> {
     /// # Errors
     /// `truncated`, and whatever is wrong with the array.
     pub fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>> {
-        if wrapper(graph, object) != Some("NumpyArrayWrapper") {
+        if wrapper(graph, object)? != Some(Wrapper::Inline) {
             return Ok(None);
         }
         let place = self.start.advanced(at);
@@ -122,12 +161,6 @@ fn array_bytes(dtype: &NumpyDtype, shape: &[i64]) -> Option<u64> {
     shape.iter().try_fold(dtype.item_bytes()?, |n, &size| n.checked_mul(u64::try_from(size).ok()?))
 }
 
-/// The class of joblib that an object is of.
-fn wrapper(graph: &Graph, id: NodeId) -> Option<&str> {
-    let global = graph.global(graph.object(id)?.callable)?;
-    MODULES.contains(&global.module.as_str()).then_some(global.name.as_str())
-}
-
 /// Reads the arrays that stand in files beside the pickle.
 ///
 /// # Errors
@@ -136,15 +169,18 @@ pub(super) fn read_companions(document: &mut Document, options: &ReadOptions) ->
     let mut any = false;
     for id in document.graph.ids() {
         let graph = &document.graph;
-        let compressed = match wrapper(graph, id) {
-            Some("NDArrayWrapper") => false,
-            Some("ZNDArrayWrapper") => true,
-            _ => continue,
+        let compressed = match wrapper(graph, id)? {
+            Some(Wrapper::Companion) => false,
+            Some(Wrapper::CompressedCompanion) => true,
+            Some(Wrapper::Inline) | None => continue,
         };
         any = true;
         let place = graph.place(id);
         let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
         let state = State::of(graph, id).ok_or_else(|| bad("has no state"))?;
+        if graph.object(id).is_some_and(|object| object.states.iter().any(|&state| graph.changed_since_built(state, id))) {
+            return Err(error::opaque(&place, "the state of an array of joblib is changed after it was given").into());
+        }
         let name = state.get("filename").and_then(|name| graph.str_or_ascii(name)).ok_or_else(|| bad("names no file"))?;
         let source = companion(name, options.beside.as_deref()).map_err(|e| e.at(&place))?;
         let region = Region::file(&source);

@@ -25,7 +25,27 @@ const MAX_FIELDS: u32 = 10_000;
 impl NumpyDtype {
     /// The dtype that the object `id` is, or what is wrong with it.
     pub(crate) fn from_pickle(graph: &Graph, id: NodeId) -> Result<NumpyDtype, &'static str> {
-        dtype(graph, id, MAX_DEPTH, &mut MAX_FIELDS.clone())
+        let dtype = dtype(graph, id, MAX_DEPTH, &mut MAX_FIELDS.clone())?;
+        with_flags(graph, id, dtype)
+    }
+}
+
+/// The flag by which numpy knows that elements hold objects, and by which it decides how an array is pickled.
+const HAS_OBJECTS: i64 = 1;
+
+/// The dtype, if its flags say the same of objects as its fields. They may say more: a selection of fields keeps the flags of
+/// the whole record.
+fn with_flags(graph: &Graph, id: NodeId, dtype: NumpyDtype) -> Result<NumpyDtype, &'static str> {
+    let state = graph.object(id).and_then(|object| graph.tuple(*object.states.first()?));
+    let Some(flags) = state.and_then(|state| graph.int(*state.get(7)?)) else { return Ok(dtype) };
+    match (flags & HAS_OBJECTS != 0, dtype.has_objects(), dtype) {
+        (true, false, NumpyDtype::Record { mut fields, item_bytes }) => {
+            fields.push(Field { name: String::new(), offset: 0, dtype: NumpyDtype::Object });
+            Ok(NumpyDtype::Record { fields, item_bytes })
+        }
+        (true, false, _) => Err("has the flag of objects and holds none"),
+        (false, true, _) => Err("holds objects and lacks their flag"),
+        (_, _, dtype) => Ok(dtype),
     }
 }
 

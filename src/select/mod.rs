@@ -144,6 +144,8 @@ impl Selection {
         let mut chosen = Chosen { renames: &self.rename, used: vec![false; self.rename.len()], names: HashMap::new(), tensors: Vec::new() };
         let mut lowered = lowered::Collector::default();
         let mut aside_lowered = HashSet::new();
+        // Paths of tensors in several parts that are left out whole.
+        let mut excluded: HashSet<PathId> = HashSet::new();
         let mut left_out = Vec::new();
         let mut outside = OutsideParts::default();
         let depth = paths.ids(root).len();
@@ -175,14 +177,25 @@ impl Selection {
                     }
                 }
                 (_, Some(reason)) => leave(reason),
-                _ if globs.excludes(&name) => leave("it was excluded on request"),
+                // A tensor in several parts may be left out by its own name, too.
+                (Content::Wrapper, None) if !globs.forbids(&name) => lowered.open(leaf, &name),
+                (Content::Wrapper, None) => {
+                    excluded.insert(leaf.path);
+                    leave(EXCLUDED);
+                }
+                _ if is_part_of(&excluded, &ids) => {}
+                _ if leaf.lowering.is_some() && globs.forbids(&name[..base_bytes.min(name.len())]) => {
+                    if excluded.insert(leaf.path) {
+                        left_out.push(left(checkpoint, leaf, name[..base_bytes.min(name.len())].to_owned(), EXCLUDED));
+                    }
+                }
+                _ if globs.excludes(&name) => leave(EXCLUDED),
                 (Content::Unsupported(error), None) if purpose == Purpose::Inspect => leave(error.message()),
                 (Content::Unsupported(error), None) => {
                     return Err(error
                         .clone()
                         .help(format!("leave it out with --exclude {} to convert the rest", crate::text::quoted(&name, 200))));
                 }
-                (Content::Wrapper, None) => lowered.open(leaf, &name),
                 (Content::Tensor(id), None) => {
                     if self.lower == Lower::Refuse && purpose == Purpose::Convert {
                         lowered.refuse(checkpoint, leaf, *id, &ids, &name[..base_bytes.min(name.len())])?;
@@ -230,7 +243,19 @@ impl Glob {
     }
 }
 
+const EXCLUDED: &str = "it was excluded on request";
+
+/// Whether a path is at or below one of these.
+fn is_part_of(excluded: &HashSet<PathId>, ids: &[PathId]) -> bool {
+    !excluded.is_empty() && std::iter::once(&PathId::ROOT).chain(ids).any(|id| excluded.contains(id))
+}
+
 impl Globs {
+    /// Whether a name is asked to be left out; not being asked for is another matter.
+    fn forbids(&self, name: &str) -> bool {
+        self.exclude.iter().any(|glob| glob.matches(name))
+    }
+
     fn excludes(&self, name: &str) -> bool {
         (!self.include.is_empty() && !self.include.iter().any(|glob| glob.matches(name)))
             || self.exclude.iter().any(|glob| glob.matches(name))

@@ -31,8 +31,9 @@ pub(super) fn rebuild(reader: &mut Reader<'_>, call: &Call, args: NodeId, state:
     let class = graph.global(class).map(|global| global.path()).unwrap_or_default();
     let dtype = torch_dtype(reader, dtype).map(|dtype| dtype.name().to_owned());
     let lowering = Lowering::new("subclass", dtype, &shape).with("class", class.as_str());
-    match class.rsplit('.').next() {
-        Some("DTensor") => distributed(reader, lowering, state, &shape),
+    let of_torch = class.strip_prefix("torch.distributed.").and_then(|rest| rest.rsplit('.').next());
+    match of_torch {
+        Some("DTensor") if attribute(reader, state, "_local_tensor").is_some() => distributed(reader, lowering, state, &shape),
         Some("ShardedTensor") => sharded(reader, call, lowering, state, &shape),
         _ => Ok(Value::Wrapper(Arc::new(lowering), state, None)),
     }
