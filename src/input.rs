@@ -31,6 +31,7 @@ struct Bundle {
     kind: Kind,
     facts: Vec<(&'static str, String)>,
     checkpoints: Vec<Packaged>,
+    others: Vec<(String, u64)>,
 }
 
 /// The file that a document was read from.
@@ -66,7 +67,8 @@ impl Input {
                 // What is beside a bundle belongs to no pickle inside of it.
                 read.beside = None;
                 let (kind, facts) = (bundle.kind, bundle.facts.clone());
-                Form::Bundle(Bundle { kind, facts, checkpoints: bundle.checkpoints(&read)? })
+                let contents = bundle.contents(&read)?;
+                Form::Bundle(Bundle { kind, facts, checkpoints: contents.checkpoints, others: contents.others })
             }
         };
         Ok(Input { source, read, form, sha256: Arc::default() })
@@ -118,6 +120,7 @@ impl Input {
                 Read { document: container::merge(bundle.kind, bundle.facts, named)?, member: None, merged: true }
             }
         };
+        read.document.others = bundle.others;
         // Pickles without tensors are judged all the same.
         for other in others {
             read.document.findings.extend(other.findings);
@@ -136,6 +139,7 @@ impl Input {
         self.read.forget_decoded();
         let mut document = open(packaged, &self.read)?;
         document.facts.splice(0..0, bundle.facts.clone());
+        document.others.clone_from(&bundle.others);
         let handle = Origin { source: Arc::clone(&self.source), sha256: Arc::clone(&self.sha256) };
         Ok((Read { document, member: Some(packaged.name.clone()), merged: false }, handle))
     }

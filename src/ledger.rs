@@ -182,7 +182,7 @@ pub struct UncoveredRecord {
     pub uncovered_bytes: u64,
 }
 
-/// A member of an archive that nothing refers to.
+/// A member of an archive that nothing refers to, or that is no checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MemberRecord {
     pub name: String,
@@ -349,7 +349,8 @@ impl Ledger {
 fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
     let referenced: std::collections::HashSet<&str> = checkpoint.storages.iter().map(|storage| &*storage.place.member).collect();
     let unused = checkpoint.document.members.iter().filter(|m| !m.structural && !referenced.contains(&*m.place.member));
-    unused.map(|m| MemberRecord { name: m.place.member.to_string(), bytes: m.len }).collect()
+    let unused = unused.map(|m| MemberRecord { name: m.place.member.to_string(), bytes: m.len });
+    unused.chain(checkpoint.document.others.iter().map(|(name, bytes)| MemberRecord { name: name.clone(), bytes: *bytes })).collect()
 }
 
 /// What stands at the top of the checkpoint beside the tensors.

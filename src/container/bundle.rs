@@ -43,29 +43,40 @@ pub struct Packaged {
     pub content: Result<Region>,
 }
 
-/// Endings of checkpoints, for pickles of protocols 0 and 1, which have no magic: any text may look like one.
-const ENDINGS: &[&str] = &["pkl", "pickle", "pk", "p", "pt", "pth", "th", "ckpt", "bin", "joblib", "sav", "model", "npy"];
+/// What is in a bundle, and in bundles inside of it.
+#[derive(Debug, Default)]
+pub struct Contents {
+    pub checkpoints: Vec<Packaged>,
+    /// Other files, with their sizes.
+    pub others: Vec<(String, u64)>,
+}
+
+/// Endings of checkpoints and of nothing else: a file that is called so and is none is damaged.
+const CHECKPOINT_ENDINGS: &[&str] = &["pkl", "pickle", "pt", "pth", "th", "joblib", "npy", "npz", "pdparams", "ptl"];
+/// Endings of other files too. With these a pickle of protocol 0 or 1, which has no magic, is known: any text may look like one.
+const OTHER_ENDINGS: &[&str] = &["pk", "p", "ckpt", "bin", "sav", "model"];
 
 impl Bundle {
     /// The checkpoints in it, in the order of the archive.
     ///
     /// # Errors
     /// The limit on nesting.
-    pub fn checkpoints(self, options: &ReadOptions) -> Result<Vec<Packaged>> {
-        let mut found = Vec::new();
+    pub fn contents(self, options: &ReadOptions) -> Result<Contents> {
+        let mut found = Contents::default();
         self.collect("", options, 1, &mut found)?;
         Ok(found)
     }
 
-    fn collect(self, prefix: &str, options: &ReadOptions, depth: u64, found: &mut Vec<Packaged>) -> Result<()> {
+    fn collect(self, prefix: &str, options: &ReadOptions, depth: u64, found: &mut Contents) -> Result<()> {
         options.limits.nesting(depth)?;
         for file in self.files {
             let name = format!("{prefix}{}", file.name);
+            let len = file.len();
             match file.checkpoint(options, depth) {
-                Ok(None) => {}
-                Ok(Some((region, Inner::Document(_)))) => found.push(Packaged { name, content: Ok(region) }),
+                Ok(None) => found.others.push((name, len)),
+                Ok(Some((region, Inner::Document(_)))) => found.checkpoints.push(Packaged { name, content: Ok(region) }),
                 Ok(Some((_, Inner::Bundle(inner)))) => inner.collect(&format!("{}/", stem(&name)), options, depth + 1, found)?,
-                Err(error) => found.push(Packaged { name, content: Err(error) }),
+                Err(error) => found.checkpoints.push(Packaged { name, content: Err(error) }),
             }
         }
         Ok(())
@@ -73,6 +84,13 @@ impl Bundle {
 }
 
 impl Packed {
+    fn len(&self) -> u64 {
+        match &self.content {
+            PackedContent::Plain(region) => region.len(),
+            PackedContent::Zipped(member) => member.len,
+        }
+    }
+
     /// What the file is, when it is a checkpoint or a bundle.
     fn checkpoint(self, options: &ReadOptions, depth: u64) -> Result<Option<(Region, Inner)>> {
         let name = self.name.clone();
@@ -86,7 +104,8 @@ impl Packed {
         let region = self.region(options)?;
         match peek(&region, &Place::start_of(&name), options, depth) {
             Ok(inner) => Ok(Some((region, inner))),
-            Err(e) if matches!(e.code(), Code::UnknownFormat | Code::UnsupportedContainer | Code::EmptyFile) => Ok(None),
+            // One whose name says that it is a checkpoint must not go missing when it is damaged.
+            Err(e) if !has_ending(&name, CHECKPOINT_ENDINGS) && is_unknown(&e) => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -107,6 +126,14 @@ impl Packed {
     }
 }
 
+fn is_unknown(error: &Error) -> bool {
+    matches!(error.code(), Code::UnknownFormat | Code::UnsupportedContainer | Code::EmptyFile)
+}
+
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, ending)| endings.contains(&ending.to_ascii_lowercase().as_str()))
+}
+
 /// Whether a member of a zip archive starts, or is named, like a checkpoint.
 pub(super) fn may_be_checkpoint(member: &Member) -> bool {
     looks_like_one(&member.name, &mut *member.reader())
@@ -114,10 +141,9 @@ pub(super) fn may_be_checkpoint(member: &Member) -> bool {
 
 fn looks_like_one(name: &str, content: &mut dyn Read) -> bool {
     let mut head = Vec::new();
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    let by_name = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
+    let by_name = has_ending(name, CHECKPOINT_ENDINGS) || has_ending(name, OTHER_ENDINGS);
     match content.take(super::HEAD_BYTES).read_to_end(&mut head) {
-        Ok(_) => super::has_magic(&head) || (by_name && !head.is_empty()),
+        Ok(_) => super::has_magic(&head) || by_name,
         // What cannot be read is an error later on, if its name says that it matters.
         Err(_) => by_name,
     }

@@ -109,6 +109,8 @@ pub struct Document {
     pub given: HashMap<NodeId, Given>,
     /// The members of an archive, in its order; empty for other containers.
     pub members: Vec<Member>,
+    /// Files beside it in a bundle that are no checkpoints, with their sizes.
+    pub others: Vec<(String, u64)>,
     /// Other files that it is spread over.
     pub companions: Vec<Arc<Source>>,
     /// Other pickles that loading the file runs, such as the four small ones of a legacy file.
@@ -162,6 +164,7 @@ impl Document {
             spaces: vec![HashMap::new()],
             given: HashMap::new(),
             members: Vec::new(),
+            others: Vec::new(),
             companions: Vec::new(),
             side_pickles: Vec::new(),
             findings: Vec::new(),

@@ -118,7 +118,7 @@ impl Writer<'_> {
 
     fn open(&mut self, node: NodeId, parent: PathId, key: &str, depth: usize) -> Result<Opened> {
         self.debit(key.len())?;
-        let node = resolve(self.graph, node);
+        let node = self.resolve(node);
         if let Some(&path) = self.tensors.get(&node) {
             return self.reference("$tensor", &self.checkpoint.paths.show(path));
         }
@@ -155,6 +155,21 @@ impl Writer<'_> {
             self.done.insert(node, path);
         }
         Ok(Opened::Container(Frame { shape, path, rest: rest.into_iter(), key: String::new() }))
+    }
+
+    /// The value that stands at a node which is only its place, or the place itself when it is a tensor.
+    fn resolve(&self, mut node: NodeId) -> NodeId {
+        let graph = self.graph;
+        let mut seen = HashSet::new();
+        // One that stands for itself ends at itself.
+        while !self.tensors.contains_key(&node) && seen.insert(node) {
+            let inside = || graph.object(node).and_then(|object| same(graph, object).or_else(|| items(graph, object)));
+            match graph.linked(node).or_else(inside) {
+                Some(value) => node = value,
+                None => break,
+            }
+        }
+        node
     }
 
     fn reference(&mut self, kind: &str, path: &str) -> Result<Opened> {
@@ -223,16 +238,19 @@ impl Writer<'_> {
     }
 }
 
-/// The value that stands at a node which is only its place.
-fn resolve(graph: &Graph, mut node: NodeId) -> NodeId {
-    let mut seen = HashSet::new();
-    while let Some(value) = graph.linked(node).or_else(|| graph.object(node).and_then(|object| same(graph, object))) {
-        if !seen.insert(node) {
-            break; // it stands for itself
-        }
-        node = value;
+/// The items of a numpy array of objects, whose state is `(version, shape, dtype, is_fortran, items)`; of one without dimensions
+/// the only item.
+fn items(graph: &Graph, object: &Object) -> Option<NodeId> {
+    let global = graph.global(object.callable)?;
+    let known = global.name == "_reconstruct" && global.module.starts_with("numpy.");
+    let &[.., shape, _, _, items] = graph.tuple(*object.states.first()?)? else { return None };
+    match graph.node(items) {
+        Node::List(list) if known => match (graph.tuple(shape)?, list.as_slice()) {
+            ([], &[only]) => Some(only),
+            _ => Some(items),
+        },
+        _ => None,
     }
-    node
 }
 
 /// What a call gives back that only says the type of its argument.
