@@ -90,7 +90,7 @@ impl Checkpoint {
             Err(error) => return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles })),
         };
         let holds = holding(graph, values.keys().copied());
-        let mut walk = Walk::new(graph, options, values, found.attributes, holds, found.nested_findings);
+        let mut walk = Walk::new(&document, options, values, found.attributes, holds, found.nested_findings);
         if let Err(error) = walk.run() {
             return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles }));
         }
@@ -150,7 +150,7 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
             }
         }
     }
-    if let Some((_, sliced)) = paddle::sliced(graph) {
+    for (_, sliced) in reader.roots().iter().filter_map(|root| paddle::sliced(graph, *root)) {
         for sliced in sliced {
             values.insert(sliced.description, paddle::join(reader, &sliced)?);
         }

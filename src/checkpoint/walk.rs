@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::contents::{EmbeddedSource, Entry, Module, NOT_IN_STATE_DICT, given_pairs, indexed, state_entries};
 use crate::checkpoint::{Content, Leaf};
+use crate::container::Document;
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::globals::paddle::{self, Sliced};
@@ -21,6 +22,8 @@ const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
 pub(super) struct Walk<'a> {
     graph: &'a Graph,
+    /// The roots of the pickles in it, in ascending order.
+    roots: &'a [NodeId],
     options: &'a ReadOptions,
     values: HashMap<NodeId, Value>,
     attributes: HashMap<NodeId, Attributes>,
@@ -45,7 +48,7 @@ struct Frame {
 
 impl<'a> Walk<'a> {
     pub fn new(
-        graph: &'a Graph,
+        document: &'a Document,
         options: &'a ReadOptions,
         values: HashMap<NodeId, Value>,
         attributes: HashMap<NodeId, Attributes>,
@@ -53,7 +56,8 @@ impl<'a> Walk<'a> {
         findings: Vec<Finding>,
     ) -> Self {
         let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
-        Walk { graph, options, values, attributes, holds, inside, paths, leaves, findings }
+        let graph = &document.graph;
+        Walk { graph, roots: &document.roots, options, values, attributes, holds, inside, paths, leaves, findings }
     }
 
     /// Depth first, in the order of the file, with a stack of its own.
@@ -208,7 +212,7 @@ impl<'a> Walk<'a> {
             }
             Node::Dict(pairs) => {
                 let entries = self.keyed(pairs.iter().copied());
-                match if node == graph.root() { paddle::sliced(graph) } else { None } {
+                match if self.roots.binary_search(&node).is_ok() { paddle::sliced(graph, node) } else { None } {
                     Some((info, sliced)) => joined(graph, entries, info, &sliced),
                     None => entries,
                 }

@@ -101,6 +101,8 @@ pub struct Document {
     pub facts: Vec<(&'static str, String)>,
     /// What the pickles say, as one graph.
     pub graph: Graph,
+    /// The roots of the pickles that were put together, each with what stood beside it.
+    pub roots: Vec<NodeId>,
     /// For each stream of the graph its bytes, and which of the `spaces` its persistent ids mean.
     pub streams: Vec<StreamSource>,
     /// Byte buffers by the key that persistent ids use.
@@ -159,6 +161,7 @@ impl Document {
         Document {
             kind,
             facts: Vec::new(),
+            roots: vec![graph.root()],
             graph,
             streams: vec![StreamSource { bytes: stream, space: 0 }],
             spaces: vec![HashMap::new()],
@@ -188,12 +191,18 @@ impl Document {
         let root = self.graph.adopt(other.graph)?;
         self.streams.extend(other.streams.into_iter().map(|stream| StreamSource { space: stream.space + spaces, ..stream }));
         self.spaces.extend(other.spaces);
+        self.roots.extend(other.roots.into_iter().map(|root| root.moved(nodes)));
         self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
         self.members.extend(other.members);
         self.companions.extend(other.companions);
         self.side_pickles.extend(other.side_pickles);
         self.findings.extend(other.findings);
         Ok(root)
+    }
+
+    /// The space in which the persistent ids of a node are looked up. What shares a space was written together.
+    pub(crate) fn space_of(&self, id: NodeId) -> usize {
+        self.streams[self.graph.stream_of(id)].space
     }
 
     /// Takes over another pickle whose persistent ids mean what those of the first one mean.

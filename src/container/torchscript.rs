@@ -4,6 +4,8 @@
 //! Defined by `torch/csrc/jit/serialization/` (`export_module.cpp`, `pickler.cpp`). The objects are read by C++; their attributes
 //! are parameters, buffers and plain values alike. That there is a `constants.pkl` is how torch knows such an archive.
 
+use std::collections::HashMap;
+
 use crate::container::bare_pickle::protocol;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
 use crate::container::{Document, Kind, Member, Outcome};
@@ -24,7 +26,7 @@ pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) 
     let (graph, stream) = archive.pickle("data.pkl", "describes the checkpoint", options)?;
     let protocol = protocol(&stream.bytes()?).to_string();
     let mut document = Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
-    // The bytecode repeats constants of the code, for programs without a compiler.
+    // The bytecode repeats constants of the code, for programs without a compiler; before 1.9 with storages of its own.
     for (name, folders) in [("constants", &["constants/"][..]), ("bytecode", &["constants/", "bytecode/"])] {
         if let Err(broken) = add(&mut document, &mut archive, name, folders, options) {
             return Err(broken.after(vec![document.graph]));
@@ -50,7 +52,11 @@ fn add(document: &mut Document, archive: &mut Archive, name: &str, folders: &[&s
     if !archive.has(&file) {
         return Ok(());
     }
-    let storages = archive.storages(folders, "")?;
+    // A later folder stands over an earlier one.
+    let mut storages = HashMap::new();
+    for folder in folders {
+        storages.extend(archive.storages(&[folder], "")?);
+    }
     let (graph, stream) = archive.pickle(&file, "holds constants of the code", options)?;
     let added = Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
     let value = document.adopt(added)?;

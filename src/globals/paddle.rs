@@ -4,9 +4,10 @@
 //! `tuple((name, array))`, and one without a name is `eval('data', {'data': array})`: the only eval that is no danger, when it has
 //! exactly this form. Arrays of `uint16` are bfloat16, which numpy lacks. Large arrays are cut below pickle protocol 4.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::container::Document;
 use crate::error::{self, Result};
 use crate::globals::reader::Reader;
 use crate::globals::value::{Lowering, Part, PartContent, TensorId, Value};
@@ -55,16 +56,17 @@ fn is_plain_call(object: &Object) -> bool {
         && object.kwargs.is_none()
 }
 
-/// Whether Paddle wrote this.
-pub(super) fn is_paddle(graph: &Graph) -> bool {
-    let has_key = |pairs: &[(NodeId, NodeId)]| pairs.iter().any(|(key, _)| matches!(graph.str(*key), Some(NAMES | SLICES)));
-    if let Node::Dict(pairs) = graph.node(graph.root())
-        && has_key(pairs)
-    {
-        return true;
-    }
-    let calls = graph.ids().filter_map(|id| Some((id, graph.object(id)?)));
-    calls.into_iter().any(|(id, object)| named(graph, object).is_some() || evaluated(graph, id, object).is_some())
+/// The spaces of a document that Paddle wrote: a bundle may hold files of others, too.
+pub(super) fn spaces(document: &Document) -> HashSet<usize> {
+    let graph = &document.graph;
+    let has_key = |root: &NodeId| match graph.node(*root) {
+        Node::Dict(pairs) => pairs.iter().any(|(key, _)| matches!(graph.str(*key), Some(NAMES | SLICES))),
+        _ => false,
+    };
+    let by_key = document.roots.iter().copied().filter(has_key);
+    let is_call =
+        |id: &NodeId| graph.object(*id).is_some_and(|object| named(graph, object).is_some() || evaluated(graph, *id, object).is_some());
+    by_key.chain(graph.ids().filter(is_call)).map(|id| document.space_of(id)).collect()
 }
 
 /// An array of `uint16` as the bfloat16 that it is.
@@ -95,9 +97,9 @@ fn pairs(graph: &Graph, dict: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
     }
 }
 
-/// The parameters of the root that were cut, and the entry that describes them.
-pub(crate) fn sliced(graph: &Graph) -> Option<(NodeId, Vec<Sliced>)> {
-    let root = pairs(graph, graph.root())?;
+/// The parameters of a root that were cut, and the entry that describes them.
+pub(crate) fn sliced(graph: &Graph, root: NodeId) -> Option<(NodeId, Vec<Sliced>)> {
+    let root = pairs(graph, root)?;
     let (info, described) = root.iter().find(|(key, _)| graph.str(*key) == Some(SLICES))?;
     let described = pairs(graph, *described)?;
     let by_name: HashMap<&str, (NodeId, NodeId)> = root.iter().filter_map(|&(key, value)| Some((graph.str(key)?, (key, value)))).collect();

@@ -46,8 +46,8 @@ pub struct Reader<'a> {
     /// The pickles of those files.
     nested_pickles: Vec<Graph>,
     nested_findings: Vec<Finding>,
-    /// Whether Paddle wrote the document, whose arrays of uint16 are bfloat16.
-    paddle: bool,
+    /// The spaces that Paddle wrote, whose arrays of uint16 are bfloat16.
+    paddle: HashSet<usize>,
 }
 
 /// What else a tensor was given.
@@ -93,13 +93,18 @@ impl<'a> Reader<'a> {
             nested: HashMap::new(),
             nested_pickles: Vec::new(),
             nested_findings: Vec::new(),
-            paddle: paddle::is_paddle(&document.graph),
+            paddle: paddle::spaces(document),
         }
     }
 
     /// The graph that is read.
     pub fn graph(&self) -> &'a Graph {
         &self.document.graph
+    }
+
+    /// The roots of the pickles of the document.
+    pub fn roots(&self) -> &'a [NodeId] {
+        &self.document.roots
     }
 
     /// Ends the reading.
@@ -153,6 +158,10 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn is_paddle(&self, id: NodeId) -> bool {
+        !self.paddle.is_empty() && self.paddle.contains(&self.document.space_of(id))
+    }
+
     /// Arguments of a rebuild may be rebuilds; a file cannot make that recursion deep.
     fn nested<T>(&mut self, id: NodeId, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth == MAX_REBUILD_DEPTH {
@@ -192,7 +201,7 @@ impl<'a> Reader<'a> {
         match (meaning, args) {
             (Some(Meaning::Rebuild(rebuild) | Meaning::RebuildWithState(rebuild)), Some(args)) => {
                 let value = rebuild(self, &call(args))?;
-                Ok(if self.paddle { paddle::as_bfloat16(self, value) } else { value })
+                Ok(if self.is_paddle(id) { paddle::as_bfloat16(self, value) } else { value })
             }
             (Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)), None) => {
                 Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))

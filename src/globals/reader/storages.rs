@@ -78,7 +78,7 @@ impl Reader<'_> {
             return Err(error::storage_size(&self.place(id), "of a tensor in pieces", len, self.tensor_ref(tensor).output_bytes().into()));
         }
         let mut value = value;
-        if self.paddle && dtype == Dtype::BF16 {
+        if self.is_paddle(id) && dtype == Dtype::BF16 {
             if let Value::Tensor(tensor) = value {
                 self.tensor_mut(tensor).dtype = Dtype::U16;
             }
