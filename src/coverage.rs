@@ -19,7 +19,7 @@ const MAX_RUNS: u64 = 1_000_000;
 
 /// Every storage with bytes that no tensor of the checkpoint covers, written or not, in the order of the file.
 pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<Uncovered> {
-    let mut covered: Vec<Vec<Range<u64>>> = vec![Vec::new(); checkpoint.storages.len()];
+    let mut covered: Vec<Vec<Range<u64>>> = checkpoint.storages.iter().map(|storage| std::iter::once(0..storage.head).collect()).collect();
     let mut runs_left = MAX_RUNS;
     for tensor in &checkpoint.tensors {
         covered[tensor.storage.index()].extend(runs(&tensor.view, &mut runs_left));

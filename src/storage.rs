@@ -11,6 +11,8 @@ pub struct Storage {
     pub key: String,
     /// Bytes once decoded.
     pub len: u64,
+    /// Bytes at its start that say what the others are, and are no data: the header of a compressed `.npy`.
+    pub head: u64,
     /// Where the bytes are.
     pub content: Content,
     /// Where they start in the input.

@@ -56,7 +56,15 @@ fn array(header: &NpyHeader, content: Content, len: u64, start: &Place) -> Resul
         return Err(error::truncated(&place, "the data of the array", data, left));
     }
     let (dtype, shape, fortran) = (header.dtype.clone(), header.shape.clone(), header.fortran);
-    let array = RawArray { dtype, shape, fortran, content, content_bytes: len, offset: at, len: data, place: start.clone() };
+    // Where it can, the content is cut to the data; compressed, it is decoded with the header before it.
+    let (content, content_bytes, offset, start_of_content) = match content {
+        Content::Plain(region) => match region.slice(at, data) {
+            Some(region) => (Content::Plain(region), data, 0, place.clone()),
+            None => return Err(error::truncated(&place, "the data of the array", data, left)),
+        },
+        content => (content, len, at, start.clone()),
+    };
+    let array = RawArray { dtype, shape, fortran, content, content_bytes, offset, len: data, place: start_of_content };
     let findings = trailing(&place, data, left);
     Ok(Document { facts: vec![version(header)], findings, ..Document::of_arrays(Kind::Npy, start, None, vec![array])? })
 }

@@ -157,7 +157,7 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
         let content = region.slice(at, len).ok_or_else(|| error::truncated(&start.advanced(at), &format!("storage {shown}"), len, left))?;
         let place = start.advanced(at);
         at += len;
-        let storage = Storage { key: key.to_owned(), len, content: Content::Plain(content), place, big_endian: false };
+        let storage = Storage { key: key.to_owned(), len, head: 0, content: Content::Plain(content), place, big_endian: false };
         if storages.insert(key.to_owned(), storage).is_some() {
             return Err(bad(&format!("storage {shown} is in the file twice")));
         }

@@ -168,7 +168,7 @@ impl Storages {
             let place = stream.place();
             let content = Content::Plain(stream.take(len, "a storage")?);
             self.classes.insert(key.clone(), (key.clone(), class, 0, elements));
-            let storage = Storage { key: key.clone(), len, content, place, big_endian: false };
+            let storage = Storage { key: key.clone(), len, head: 0, content, place, big_endian: false };
             if self.by_key.insert(key, storage).is_some() {
                 return Err(stream.bad("a storage is in the file twice"));
             }

@@ -23,7 +23,7 @@ impl Member {
 
     /// The storage that it is.
     pub(super) fn storage(&self, key: &str, big_endian: bool) -> Storage {
-        Storage { key: key.to_owned(), len: self.len, content: self.content(), place: self.place.clone(), big_endian }
+        Storage { key: key.to_owned(), len: self.len, head: 0, content: self.content(), place: self.place.clone(), big_endian }
     }
 
     /// Its content from the start; a reader that goes on to the end must check the checksum.

@@ -73,7 +73,8 @@ impl NumpyDtype {
         let (kind, size) = code.split_at_checked(1)?;
         let size = size.split_once('[').map_or(size, |(size, _)| size);
         let known = matches!(kind, "O" | "M" | "m" | "S" | "a" | "U" | "V" | "b" | "i" | "u" | "f" | "c" | "g" | "G");
-        (known && size.chars().all(|c| c.is_ascii_digit())).then(|| Self::from_code(code, order == ">"))
+        let time = matches!(kind, "M" | "m") && size != "8";
+        (known && !time && size.chars().all(|c| c.is_ascii_digit())).then(|| Self::from_code(code, order == ">"))
     }
 
     /// The dtype of a `descr` in the header of a `.npy` file; `None` when it is none.
@@ -110,7 +111,7 @@ impl NumpyDtype {
                     };
                     let item_bytes = dtype.item_bytes()?;
                     // numpy writes padding as fields without a name.
-                    if !(name.is_empty() && matches!(dtype, NumpyDtype::NoTwin { .. })) {
+                    if !(name.is_empty() && matches!(dtype, NumpyDtype::NoTwin { .. } | NumpyDtype::Subarray { .. })) {
                         if !names.insert(name) {
                             return None;
                         }

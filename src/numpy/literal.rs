@@ -106,7 +106,7 @@ impl<'a> Parser<'a> {
         self.space();
         match self.rest.chars().next() {
             Some('-' | '0'..='9') => self.int(),
-            Some('\'' | '"' | 'u' | 'b') => self.text(),
+            Some('\'' | '"' | 'u') => self.text(),
             _ => Err(self.wrong("a value")),
         }
     }
@@ -144,6 +144,10 @@ impl<'a> Parser<'a> {
 
     fn int(&mut self) -> Result<Literal, String> {
         let end = self.rest[1..].find(|c: char| !c.is_ascii_digit()).map_or(self.rest.len(), |end| end + 1);
+        let digits = self.rest[..end].trim_start_matches('-');
+        if digits.len() > 1 && digits.starts_with('0') {
+            return Err(self.wrong("an integer without leading zeros"));
+        }
         let value = self.rest[..end].parse().map_err(|_| self.wrong("a 64-bit integer"))?;
         self.rest = &self.rest[end..];
         // Python 2 writes an `L` behind its long integers.
@@ -152,7 +156,7 @@ impl<'a> Parser<'a> {
     }
 
     fn text(&mut self) -> Result<Literal, String> {
-        let body = self.rest.strip_prefix(['u', 'b']).unwrap_or(self.rest);
+        let body = self.rest.strip_prefix('u').unwrap_or(self.rest);
         let quote = body.chars().next().filter(|c| matches!(c, '\'' | '"')).ok_or_else(|| self.wrong("text"))?;
         let mut text = String::new();
         let mut chars = body[1..].chars();
@@ -202,7 +206,9 @@ mod tests {
 
     #[test]
     fn nothing_but_a_literal_is_read() {
-        for text in ["__import__('os')", "{'a': 1", "(1 2)", "'x", "1+1", "{'a' 1}", "'\\q'", "f'x'", "99999999999999999999", ""] {
+        for text in
+            ["__import__('os')", "{'a': 1", "(1 2)", "'x", "1+1", "{'a' 1}", "'\\q'", "f'x'", "99999999999999999999", "03", "b'x'", ""]
+        {
             assert!(Literal::parse(text).is_err(), "{text}");
         }
         assert!(Literal::parse(&"(".repeat(100_000)).is_err());

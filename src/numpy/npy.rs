@@ -37,7 +37,7 @@ impl NpyHeader {
             if read as u64 == bytes { Ok(taken) } else { Err(short(bytes)) }
         };
         let version = match take(8)?.as_slice() {
-            [_, _, _, _, _, _, version @ 1..=3, _] => *version,
+            [_, _, _, _, _, _, version @ 1..=3, 0] => *version,
             [.., major, minor] => return Err(bad(format!("the version of the .npy format is {major}.{minor}, expected 1, 2 or 3"))),
             _ => return Err(short(8)),
         };

@@ -163,7 +163,7 @@ impl Selection {
             };
             let base_bytes = name.len();
             let bare = leaf.path == root && leaf.lowering.as_ref().is_some_and(|lowering| lowering.is_like_a_dict());
-            let name = if bare { leaf.part.trim_start_matches('.').to_owned() } else { name + &leaf.part };
+            let name = if bare { leaf.part.strip_prefix('.').unwrap_or(&leaf.part).to_owned() } else { name + &leaf.part };
             // Names share storage in the file, not in the output; what no header could hold is not built up here.
             name_bytes += name.len() as u64;
             limits.header_bytes(name_bytes)?;

@@ -96,12 +96,17 @@ impl Reader<'_> {
         let id = match self.node_storages.get(&node) {
             Some(&id) => id,
             None => {
-                let id = self.push_storage(Storage { key: place.to_string(), len, content, place, big_endian: false });
+                let id = self.push_storage(Storage { key: place.to_string(), len, head: 0, content, place, big_endian: false });
                 self.node_storages.insert(node, id);
                 id
             }
         };
         StorageView { id, base: 0, len, class: StorageClass::Plain(Dtype::U8), big_endian: false }
+    }
+
+    /// Says how many bytes at the start of a storage are no data.
+    pub(crate) fn set_head(&mut self, id: StorageId, bytes: u64) {
+        self.storages[id.index()].head = bytes;
     }
 
     pub(super) fn push_storage(&mut self, storage: Storage) -> StorageId {
@@ -187,7 +192,7 @@ impl Reader<'_> {
         // torch writes no member for a storage on the meta device.
         if reference.location == "meta" {
             let len = u64::try_from(reference.n_bytes()).unwrap_or(u64::MAX);
-            return Ok(Storage { key: reference.key.clone(), len, content: Content::Meta, place, big_endian: false });
+            return Ok(Storage { key: reference.key.clone(), len, head: 0, content: Content::Meta, place, big_endian: false });
         }
         Err(error::missing_entry(&format!("data/{}", reference.key), "holds the data of a tensor").at(&place))
     }
