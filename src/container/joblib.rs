@@ -11,7 +11,7 @@ use ::bytes::Bytes;
 use crate::container::{Document, Given, compressed};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
-use crate::numpy::{NpyHeader, NumpyDtype, RawArray};
+use crate::numpy::{NpyHeader, NumpyDtype, RawArray, is_fortran};
 use crate::pickle::{self, Broken, GlobalUse, Graph, Node, NodeId};
 use crate::place::Place;
 use crate::source::{Region, Source};
@@ -207,7 +207,7 @@ fn compressed_array(graph: &Graph, state: &State<'_>, region: &Region, place: Pl
     let dtype = NumpyDtype::from_pickle(graph, dtype).map_err(|what| bad(&format!("has a dtype that {what}")))?;
     let shape =
         graph.tuple(shape).and_then(|shape| shape.iter().map(|&size| graph.int(size)).collect()).ok_or_else(|| bad("has no shape"))?;
-    let fortran = graph.node(fortran) == &Node::Bool(true);
+    let fortran = is_fortran(graph, fortran).ok_or_else(|| bad("has no order flag"))?;
     let (_, content) = compressed::decompress(region, options)?;
     let len = content.len();
     Ok(RawArray { dtype, shape, fortran, content: Content::Plain(content), content_bytes: len, offset: 0, len, place })

@@ -8,7 +8,7 @@ use crate::globals::array::{self, Data};
 use crate::globals::reader::Reader;
 use crate::globals::value::{Absence, Call, Lowering, Part, Value};
 use crate::globals::{Meaning, Row};
-use crate::numpy::{Field, NumpyDtype};
+use crate::numpy::{Field, NumpyDtype, is_fortran};
 use crate::pickle::{Node, NodeId};
 use crate::storage::{Content, latin1_len};
 use crate::tensor::Dtype;
@@ -42,11 +42,7 @@ fn reconstruct(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
         Some(&[shape, dtype, fortran, data]) => [shape, dtype, fortran, data],
         _ => return Ok(own_state(reader)),
     };
-    let fortran = match graph.node(fortran) {
-        Node::Bool(fortran) => *fortran,
-        Node::Int(fortran) => *fortran != 0,
-        _ => return Err(reader.bad_call(call, "has no order flag in its state")),
-    };
+    let fortran = is_fortran(graph, fortran).ok_or_else(|| reader.bad_call(call, "has no order flag in its state"))?;
     let shape = reader.dims(call, shape)?;
     let strides = if fortran { column_major(&shape) } else { row_major(&shape) };
     array(reader, call, data, dtype, &shape, &strides)
@@ -115,7 +111,8 @@ fn masked(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
         return Err(reader.bad_call(call, "has no state of a masked array"));
     };
     let shape = reader.dims(call, shape)?;
-    let strides = if graph.node(fortran) == &Node::Bool(true) { column_major(&shape) } else { row_major(&shape) };
+    let fortran = is_fortran(graph, fortran).ok_or_else(|| reader.bad_call(call, "has no order flag in its state"))?;
+    let strides = if fortran { column_major(&shape) } else { row_major(&shape) };
     let values = array(reader, call, data, dtype_node, &shape, &strides)?;
     if let Value::ObjectArray { .. } = values {
         return Ok(Value::Unsupported(reader.unsupported(call.id, "a masked array of objects")));

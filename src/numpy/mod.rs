@@ -9,6 +9,7 @@ mod pickled;
 
 pub use dtype::{Field, NumpyDtype};
 pub(crate) use npy::{MAGIC, NpyHeader};
+pub(crate) use pickled::is_fortran;
 
 use crate::place::Place;
 use crate::storage::Content;

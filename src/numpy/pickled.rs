@@ -30,6 +30,15 @@ impl NumpyDtype {
     }
 }
 
+/// The order flag in the state of an array: a bool, or an integer as numpy reads it too.
+pub(crate) fn is_fortran(graph: &Graph, flag: NodeId) -> Option<bool> {
+    match graph.node(flag) {
+        Node::Bool(fortran) => Some(*fortran),
+        Node::Int(fortran) => Some(*fortran != 0),
+        _ => None,
+    }
+}
+
 /// The flag by which numpy knows that elements hold objects, and by which it decides how an array is pickled.
 const HAS_OBJECTS: i64 = 1;
 

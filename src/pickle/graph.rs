@@ -260,6 +260,8 @@ pub struct Graph {
     pub(super) changes: HashMap<NodeId, u64>,
     pub(super) globals: Vec<GlobalUse>,
     pub(super) streams: Vec<Stream>,
+    /// The globals by their names, once another graph was taken over.
+    global_ids: HashMap<(String, String), u32>,
     /// Nodes that are only the place of another one.
     links: HashMap<NodeId, NodeId>,
     /// What a container gives a value besides.
@@ -277,6 +279,7 @@ impl Graph {
             changes: HashMap::new(),
             globals: Vec::new(),
             streams: vec![stream],
+            global_ids: HashMap::new(),
             links: HashMap::new(),
             attached: HashMap::new(),
             root: NodeId(0),
@@ -330,12 +333,14 @@ impl Graph {
             return Err(error::limit("memory-bytes", "more nodes or pickles than can be counted", u32::MAX.into()));
         }
         let moved = |id: NodeId| id.moved(nodes);
-        let mut known: HashMap<(String, String), u32> =
-            self.globals.iter().zip(0..).map(|(global, i)| ((global.module.clone(), global.name.clone()), i)).collect();
+        if self.global_ids.is_empty() {
+            let named = self.globals.iter().zip(0..).map(|(global, i)| ((global.module.clone(), global.name.clone()), i));
+            self.global_ids = named.collect();
+        }
         let mut globals = Vec::with_capacity(other.globals.len());
         for global in other.globals {
             let next = self.globals.len() as u32; // no more than opcodes, which are limited
-            let index = *known.entry((global.module.clone(), global.name.clone())).or_insert(next);
+            let index = *self.global_ids.entry((global.module.clone(), global.name.clone())).or_insert(next);
             match self.globals.get_mut(index as usize) {
                 Some(same) => same.mentions += global.mentions,
                 None => self.globals.push(global),
