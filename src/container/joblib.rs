@@ -53,6 +53,12 @@ fn wrapper(graph: &Graph, id: NodeId) -> Result<Option<Wrapper>> {
         return Ok(Some(wrapper));
     }
     let args = graph.tuple(object.args).unwrap_or_default();
+    // Also as an attribute: by its state, an object may become one of another class.
+    let attributes = object.states.iter().flat_map(|&state| graph.tuple(state).map_or_else(|| vec![state], <[NodeId]>::to_vec));
+    let attributes: Vec<NodeId> = attributes.flat_map(|state| graph.children(state)).collect();
+    if attributes.iter().any(|&value| graph.global(value).and_then(wrapper_class).is_some()) {
+        return Err(error::opaque(&graph.place(id), "a class of joblib is made an attribute, which joblib does not write"));
+    }
     let mentioned = args.iter().find_map(|&arg| wrapper_class(graph.global(arg)?));
     match (global.path().as_str(), mentioned) {
         (_, None) => Ok(None),
@@ -74,11 +80,24 @@ pub(super) struct Spliced<'a> {
     pickles: Vec<(NodeId, Graph, Region)>,
     /// Memory that the pickles took.
     memory: u64,
+    /// How many of the globals of the pickle were looked at, and whether one of them is a class of joblib's.
+    globals_seen: usize,
+    mentioned: bool,
 }
 
 impl<'a> Spliced<'a> {
     pub fn new(stream: &Bytes, region: &'a Region, start: &'a Place, options: &'a ReadOptions) -> Self {
-        Spliced { stream: stream.clone(), region, start, options, arrays: Vec::new(), pickles: Vec::new(), memory: 0 }
+        Spliced {
+            stream: stream.clone(),
+            region,
+            start,
+            options,
+            arrays: Vec::new(),
+            pickles: Vec::new(),
+            memory: 0,
+            globals_seen: 0,
+            mentioned: false,
+        }
     }
 
     /// Where the opcodes go on behind the array that follows `object`, if one does.
@@ -86,12 +105,14 @@ impl<'a> Spliced<'a> {
     /// # Errors
     /// `truncated`, and whatever is wrong with the array.
     pub fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>> {
-        if wrapper(graph, object)? != Some(Wrapper::Inline) {
+        self.mentioned |= graph.globals()[self.globals_seen..].iter().any(|global| wrapper_class(global).is_some());
+        self.globals_seen = graph.globals().len();
+        if !self.mentioned || wrapper(graph, object)? != Some(Wrapper::Inline) {
             return Ok(None);
         }
         let place = self.start.advanced(at);
         let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
-        let state = State::of(graph, object).ok_or_else(|| bad("has no state"))?;
+        let state = State::of(graph, object).ok_or_else(|| bad("has no state that joblib writes"))?;
         let dtype = state.get("dtype").ok_or_else(|| bad("has no dtype"))?;
         let dtype = NumpyDtype::from_pickle(graph, dtype).map_err(|what| bad(&format!("has a dtype that {what}")))?;
         if dtype.has_objects() {
@@ -167,6 +188,9 @@ fn array_bytes(dtype: &NumpyDtype, shape: &[i64]) -> Option<u64> {
 /// `missing-entry` for a file that is not there or whose name leads elsewhere, and whatever is wrong with it.
 pub(super) fn read_companions(document: &mut Document, options: &ReadOptions) -> Result<bool, Box<Broken>> {
     let mut any = false;
+    if !document.graph.globals().iter().any(|global| wrapper_class(global).is_some()) {
+        return Ok(false);
+    }
     for id in document.graph.ids() {
         let graph = &document.graph;
         let compressed = match wrapper(graph, id)? {
@@ -177,7 +201,7 @@ pub(super) fn read_companions(document: &mut Document, options: &ReadOptions) ->
         any = true;
         let place = graph.place(id);
         let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
-        let state = State::of(graph, id).ok_or_else(|| bad("has no state"))?;
+        let state = State::of(graph, id).ok_or_else(|| bad("has no state that joblib writes"))?;
         if graph.object(id).is_some_and(|object| object.states.iter().any(|&state| graph.changed_since_built(state, id))) {
             return Err(error::opaque(&place, "the state of an array of joblib is changed after it was given").into());
         }
@@ -232,6 +256,10 @@ fn companion(name: &str, folder: Option<&Path>) -> Result<std::sync::Arc<Source>
     }
 }
 
+/// The attributes that wrappers have.
+const ATTRIBUTES: &[&str] =
+    &["subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes", "filename", "init_args", "state"];
+
 /// The attributes of a wrapper.
 struct State<'a> {
     graph: &'a Graph,
@@ -242,7 +270,10 @@ impl<'a> State<'a> {
     fn of(graph: &'a Graph, id: NodeId) -> Option<Self> {
         match graph.object(id)?.states.as_slice() {
             [state] => match graph.node(*state) {
-                Node::Dict(pairs) => Some(State { graph, pairs }),
+                // Another attribute could stand over a method of the class.
+                Node::Dict(pairs) if pairs.iter().all(|(key, _)| graph.str_or_ascii(*key).is_some_and(|key| ATTRIBUTES.contains(&key))) => {
+                    Some(State { graph, pairs })
+                }
                 _ => None,
             },
             _ => None,

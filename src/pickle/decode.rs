@@ -79,6 +79,8 @@ pub enum Op<'a> {
 pub struct Decoder<'a> {
     stream: &'a [u8],
     pos: usize,
+    /// Where the last frame ends.
+    frame_end: u64,
     start: Place,
     limits: &'a Limits,
 }
@@ -86,7 +88,7 @@ pub struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// A decoder over `stream`, whose first byte is at `start` in the input.
     pub fn new(stream: &'a [u8], start: &Place, limits: &'a Limits) -> Self {
-        Decoder { stream, pos: 0, start: start.clone(), limits }
+        Decoder { stream, pos: 0, frame_end: 0, start: start.clone(), limits }
     }
 
     /// The place in the input of an offset in the stream.
@@ -97,6 +99,11 @@ impl<'a> Decoder<'a> {
     /// Bytes read so far.
     pub fn position(&self) -> u64 {
         self.pos as u64
+    }
+
+    /// Whether the current frame goes on: a reader has taken the rest of it already.
+    pub(super) fn is_inside_a_frame(&self) -> bool {
+        self.frame_end > self.position()
     }
 
     /// Goes on at an offset in the stream, past bytes that are no opcodes.
@@ -127,6 +134,7 @@ impl<'a> Decoder<'a> {
                 if frame_bytes > left {
                     return Err(error::pickle_truncated(&self.here(), "a frame", frame_bytes, left));
                 }
+                self.frame_end = self.position() + frame_bytes;
                 Op::Frame
             }
             op::STOP => Op::Stop,

@@ -127,6 +127,11 @@ impl Machine<'_> {
                 && let Some(&object) = self.stack.last()
                 && let Some(next) = splice(&self.graph, object, decoder.position()).map_err(place)?
             {
+                if decoder.is_inside_a_frame() {
+                    return Err(place(malformed(
+                        "other bytes follow an opcode in the middle of a frame, where a reader does not look for them",
+                    )));
+                }
                 decoder.skip_to(next);
             }
         }

@@ -57,7 +57,15 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
         Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)) => {
             ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}"))
         }
-        Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_) | Meaning::Mapping | Meaning::Sequence | Meaning::Harmless) => return None,
+        Some(
+            Meaning::Rebuild(_)
+            | Meaning::RebuildWithState(_)
+            | Meaning::Same
+            | Meaning::EmbeddedSource
+            | Meaning::Mapping
+            | Meaning::Sequence
+            | Meaning::Harmless,
+        ) => return None,
         _ if object.origin == Origin::Reduce => {
             ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here"))
         }

@@ -22,12 +22,12 @@ impl Collector {
     /// Notes a tensor subclass, whose parts come later.
     pub fn open(&mut self, leaf: &Leaf, name: &str) {
         if let Some(lowering) = &leaf.lowering {
-            self.at(leaf.path, name.to_owned(), || Arc::clone(lowering));
+            self.at(leaf.path, name, || Arc::clone(lowering));
         }
     }
 
     /// Notes a tensor that is written as `written`; `name` is that of the tensor it is a part of.
-    pub fn add(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: String, written: &TensorName) {
+    pub fn add(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: &str, written: &TensorName) {
         let tensor = checkpoint.tensor(id);
         let own = match &leaf.lowering {
             Some(lowering) => Some(self.at(leaf.path, name, || Arc::clone(lowering))),
@@ -71,9 +71,9 @@ impl Collector {
         self.lowered.into_iter().filter(|lowered| !lowered.parts.is_empty()).collect()
     }
 
-    fn at(&mut self, path: PathId, name: String, lowering: impl FnOnce() -> Arc<Lowering>) -> usize {
+    fn at(&mut self, path: PathId, name: &str, lowering: impl FnOnce() -> Arc<Lowering>) -> usize {
         *self.by_path.entry(path).or_insert_with(|| {
-            self.lowered.push(Lowered { name, lowering: lowering(), parts: Vec::new() });
+            self.lowered.push(Lowered { name: name.to_owned(), lowering: lowering(), parts: Vec::new() });
             self.lowered.len() - 1
         })
     }

@@ -161,19 +161,21 @@ impl Selection {
                 (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path),
                 (Err(error), ..) => return Err(error),
             };
-            let base_bytes = name.len();
             let bare = leaf.path == root && leaf.lowering.as_ref().is_some_and(|lowering| lowering.is_like_a_dict());
+            // The name of the whole of which this is a part.
+            let whole = leaf.lowering.is_some().then(|| if bare { "tensor".to_owned() } else { name.clone() });
             let name = if bare { leaf.part.strip_prefix('.').unwrap_or(&leaf.part).to_owned() } else { name + &leaf.part };
             // Names share storage in the file, not in the output; what no header could hold is not built up here.
             name_bytes += name.len() as u64;
             limits.header_bytes(name_bytes)?;
+            let whole = whole.as_deref().unwrap_or(&name);
             let mut leave = |reason: &str| left_out.push(left(checkpoint, leaf, name.clone(), reason));
             match (&leaf.content, leaf.aside) {
                 (Content::Absent(absence), _) => leave(&absence.reason),
                 // Of a lowered tensor that stands aside its name is listed, once.
                 (_, Some(reason)) if leaf.lowering.is_some() => {
                     if aside_lowered.insert(leaf.path) {
-                        left_out.push(left(checkpoint, leaf, name[..base_bytes].to_owned(), reason));
+                        left_out.push(left(checkpoint, leaf, whole.to_owned(), reason));
                     }
                 }
                 (_, Some(reason)) => leave(reason),
@@ -184,9 +186,9 @@ impl Selection {
                     leave(EXCLUDED);
                 }
                 _ if is_part_of(&excluded, &ids) => {}
-                _ if leaf.lowering.is_some() && globs.forbids(&name[..base_bytes.min(name.len())]) => {
+                _ if leaf.lowering.is_some() && globs.forbids(whole) => {
                     if excluded.insert(leaf.path) {
-                        left_out.push(left(checkpoint, leaf, name[..base_bytes.min(name.len())].to_owned(), EXCLUDED));
+                        left_out.push(left(checkpoint, leaf, whole.to_owned(), EXCLUDED));
                     }
                 }
                 _ if globs.excludes(&name) => leave(EXCLUDED),
@@ -198,11 +200,10 @@ impl Selection {
                 }
                 (Content::Tensor(id), None) => {
                     if self.lower == Lower::Refuse && purpose == Purpose::Convert {
-                        lowered.refuse(checkpoint, leaf, *id, &ids, &name[..base_bytes.min(name.len())])?;
+                        lowered.refuse(checkpoint, leaf, *id, &ids, whole)?;
                     }
-                    let base = if bare { "tensor".to_owned() } else { name[..base_bytes].to_owned() };
-                    let written = chosen.add(checkpoint, name, leaf, *id, limits)?;
-                    lowered.add(checkpoint, leaf, *id, &ids, base, &written);
+                    let written = chosen.add(checkpoint, name.clone(), leaf, *id, limits)?;
+                    lowered.add(checkpoint, leaf, *id, &ids, whole, &written);
                 }
             }
         }
