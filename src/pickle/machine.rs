@@ -9,6 +9,7 @@ use ::bytes::Bytes;
 
 use crate::error::{self, Error, Result};
 use crate::limits::Limits;
+use crate::pickle::broken::Broken;
 use crate::pickle::decode::{Decoder, Op};
 use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream};
 use crate::place::Place;
@@ -46,37 +47,6 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, splice: &mut Spl
     match result {
         Ok(()) => Ok(machine.graph),
         Err(error) => Err(Box::new(Broken { error, graphs: vec![machine.graph] })),
-    }
-}
-
-/// A pickle that does not come to its end, and what it had built until then: loading it would have made those calls.
-#[derive(Debug)]
-pub struct Broken {
-    /// Why it does not.
-    pub error: Error,
-    /// What was built: by pickles before it, and by the one that broke, whose root means nothing.
-    pub graphs: Vec<Graph>,
-}
-
-impl Broken {
-    /// The same, after `earlier` pickles.
-    #[must_use]
-    pub fn after(mut self: Box<Self>, earlier: Vec<Graph>) -> Box<Self> {
-        self.graphs.splice(0..0, earlier);
-        self
-    }
-}
-
-/// Whatever else ends the reading of a file.
-impl From<Error> for Box<Broken> {
-    fn from(error: Error) -> Self {
-        Box::new(Broken { error, graphs: Vec::new() })
-    }
-}
-
-impl From<Box<Broken>> for Error {
-    fn from(broken: Box<Broken>) -> Self {
-        broken.error
     }
 }
 

@@ -5,13 +5,15 @@
 //! and, where that is silent, by `_pickle.c`, whose behaviour is the reference for every stack and mark rule below.
 //! This folder imports only `place`, `error` and `limits`.
 
+mod broken;
 mod decode;
 mod graph;
 mod machine;
 mod opcode;
 mod text;
 
+pub use broken::Broken;
 pub use decode::{Decoder, Op};
 pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream, Text};
-pub use machine::{Broken, Splice, run, run_with};
+pub use machine::{Splice, run, run_with};
 pub use opcode::name as opcode_name;
