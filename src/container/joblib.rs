@@ -263,7 +263,7 @@ const ATTRIBUTES: &[&str] =
 /// The attributes of a wrapper.
 struct State<'a> {
     graph: &'a Graph,
-    pairs: &'a [(NodeId, NodeId)],
+    dict: NodeId,
 }
 
 impl<'a> State<'a> {
@@ -272,7 +272,7 @@ impl<'a> State<'a> {
             [state] => match graph.node(*state) {
                 // Another attribute could stand over a method of the class.
                 Node::Dict(pairs) if pairs.iter().all(|(key, _)| graph.str_or_ascii(*key).is_some_and(|key| ATTRIBUTES.contains(&key))) => {
-                    Some(State { graph, pairs })
+                    Some(State { graph, dict: *state })
                 }
                 _ => None,
             },
@@ -281,7 +281,7 @@ impl<'a> State<'a> {
     }
 
     fn get(&self, name: &str) -> Option<NodeId> {
-        self.pairs.iter().rev().find(|(key, _)| self.graph.str_or_ascii(*key) == Some(name)).map(|(_, value)| *value)
+        self.graph.get(self.dict, name)
     }
 
     fn dims(&self, name: &str) -> Option<Vec<i64>> {

@@ -102,11 +102,10 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
 }
 
 fn little_endian(system: &Graph) -> Option<bool> {
-    let Node::Dict(pairs) = system.node(system.root()) else { return None };
-    pairs.iter().rev().find(|(key, _)| system.str(*key) == Some("little_endian")).and_then(|(_, value)| match system.node(*value) {
+    match system.node(system.get(system.root(), "little_endian")?) {
         Node::Bool(little) => Some(*little),
         _ => None,
-    })
+    }
 }
 
 /// The storages of the tail, which starts at `at`, and the offset after the last one.

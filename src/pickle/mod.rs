@@ -8,6 +8,7 @@
 mod broken;
 mod decode;
 mod graph;
+mod join;
 mod machine;
 mod opcode;
 mod text;

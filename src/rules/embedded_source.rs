@@ -29,7 +29,7 @@ fn judge_node(graph: &Graph, id: NodeId) -> Option<Finding> {
         Node::Object(object) => {
             let global = graph.global(object.callable)?;
             let Some(Meaning::EmbeddedSource) = meaning(&global.module, &global.name) else { return None };
-            let described = graph.tuple(object.args).and_then(|args| field(graph, *args.first()?, "module_src"));
+            let described = graph.tuple(object.args).and_then(|args| graph.get(*args.first()?, "module_src"));
             let bytes = described.map_or(0, |source| text_bytes(graph, source));
             let message = format!("loading would run {} of Python source in the file, to make a class", crate::text::count(bytes, "byte"));
             let finding = Finding::note("embedded-source", graph.place(id), message);
@@ -49,13 +49,6 @@ fn judge_node(graph: &Graph, id: NodeId) -> Option<Finding> {
             );
             Some(Finding::note("embedded-source", graph.place(id), message))
         }
-        _ => None,
-    }
-}
-
-fn field(graph: &Graph, dict: NodeId, name: &str) -> Option<NodeId> {
-    match graph.node(dict) {
-        Node::Dict(pairs) => pairs.iter().rev().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value),
         _ => None,
     }
 }

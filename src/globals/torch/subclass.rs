@@ -166,10 +166,7 @@ pub(super) fn attribute(reader: &Reader<'_>, state: NodeId, name: &str) -> Optio
         Some([dict, slots]) => vec![*dict, *slots],
         _ => vec![state],
     };
-    parts.into_iter().rev().find_map(|part| match graph.node(part) {
-        Node::Dict(pairs) => pairs.iter().rev().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value),
-        _ => None,
-    })
+    parts.into_iter().rev().find_map(|part| graph.get(part, name))
 }
 
 fn get_state(reader: &Reader<'_>, object: NodeId) -> Option<NodeId> {
