@@ -31,15 +31,23 @@ fn without<'a>(name: &'a str, endings: &[&str]) -> &'a str {
 /// The folder for the outputs of a bundle, in `folder` or beside it: `model.tar.gz` gives `model`.
 pub fn bundle_output(input: &Path, folder: Option<&Path>) -> PathBuf {
     let name = input.file_name().unwrap_or_default().to_string_lossy();
-    let stem = match name.rsplit_once('.') {
-        Some((stem, _)) if !stem.is_empty() => stem.strip_suffix(".tar").unwrap_or(stem).to_owned(),
+    let stem = match archive_stem(&name) {
         // Beside the bundle itself, whose name has no ending.
-        _ => format!("{name}.converted"),
+        same if same == name => format!("{name}.converted"),
+        stem => stem.to_owned(),
     };
     match folder {
         Some(folder) => folder.join(stem),
         None => input.with_file_name(stem),
     }
+}
+
+/// The name of an archive without its ending, `model.tar.gz` without both; the whole name where nothing would be left but dots,
+/// which name other folders.
+pub(crate) fn archive_stem(name: &str) -> &str {
+    let is_name = |stem: &&str| stem.contains(|c| c != '.');
+    let stem = name.rsplit_once('.').map(|(stem, _)| stem).filter(is_name).unwrap_or(name);
+    stem.strip_suffix(".tar").filter(is_name).unwrap_or(stem)
 }
 
 /// The output of a checkpoint in a bundle, below the folder for its outputs.
@@ -102,9 +110,14 @@ mod tests {
 
     #[test]
     fn a_bundle_becomes_a_folder_of_its_name() {
-        for (input, output) in
-            [("a/model.tar.gz", "a/model"), ("a/model.nemo", "a/model"), ("a/model", "a/model.converted"), (".zip", ".zip.converted")]
-        {
+        for (input, output) in [
+            ("a/model.tar.gz", "a/model"),
+            ("a/model.nemo", "a/model"),
+            ("a/model", "a/model.converted"),
+            (".zip", ".zip.converted"),
+            ("a/...zip", "a/...zip.converted"),
+            ("a/...tar.gz", "a/...tar"),
+        ] {
             assert_eq!(bundle_output(Path::new(input), None), Path::new(output), "{input}");
         }
         assert_eq!(bundle_output(Path::new("a/m.zip"), Some(Path::new("b"))), Path::new("b/m"));

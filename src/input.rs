@@ -9,7 +9,7 @@ use crate::digest::Sha;
 use crate::error::Result;
 use crate::filenames;
 use crate::limits::ReadOptions;
-use crate::pickle::Broken;
+use crate::pickle::{Breaks, Broken};
 use crate::place::Place;
 use crate::source::{Region, Source};
 
@@ -97,16 +97,17 @@ impl Input {
         };
         let mut with_tensors: Vec<(String, Document)> = Vec::new();
         let mut others = Vec::new();
+        let mut breaks = Breaks::default();
         for packaged in &bundle.checkpoints {
-            match open(packaged, &self.read) {
-                Ok(document) if checkpoint::holds_tensors(&document, &self.read) => with_tensors.push((packaged.name.clone(), document)),
-                Ok(document) => others.push(document),
-                // What the others would run must not be lost.
-                Err(broken) => {
-                    let read = with_tensors.into_iter().map(|(_, document)| document).chain(others);
-                    return Err(broken.after(read.flat_map(|document| document.side_pickles.into_iter().chain([document.graph])).collect()));
-                }
+            match breaks.take(open(packaged, &self.read)) {
+                Some(document) if checkpoint::holds_tensors(&document, &self.read) => with_tensors.push((packaged.name.clone(), document)),
+                Some(document) => others.push(document),
+                None => {}
             }
+        }
+        if let Some(broken) = breaks.into_first() {
+            let read = with_tensors.into_iter().map(|(_, document)| document).chain(others);
+            return Err(broken.after(read.flat_map(Document::into_graphs).collect()));
         }
         let mut read = match with_tensors.len() {
             0 => return Err(container::no_checkpoints(bundle.kind).into()),
@@ -122,9 +123,9 @@ impl Input {
         };
         read.document.others = bundle.others;
         // Pickles without tensors are judged all the same.
-        for other in others {
-            read.document.findings.extend(other.findings);
-            read.document.side_pickles.extend(other.side_pickles.into_iter().chain([other.graph]));
+        for mut other in others {
+            read.document.findings.append(&mut other.findings);
+            read.document.side_pickles.extend(other.into_graphs());
         }
         Ok((read, handle))
     }

@@ -43,7 +43,11 @@ fn is_dotted(name: &str) -> bool {
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let stream = region.bytes()?;
     let mut arrays = Spliced::new(&stream, region, start, options);
-    let run = pickle::run_with(&stream, start, &options.limits, &mut |graph, object, at| arrays.after_build(graph, object, at));
+    let run = pickle::run_with(&stream, start, &options.limits, &mut arrays);
+    let run = run.and_then(|graph| match joblib::check_uses(&graph) {
+        Ok(()) => Ok(graph),
+        Err(error) => Err(Box::<Broken>::from(error).after(vec![graph])),
+    });
     let graph = match run {
         Ok(graph) => graph,
         Err(broken) => return Err(broken.after(arrays.into_graphs())),

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use crate::container::{Document, Inner, Kind, Member, peek};
 use crate::error::{Code, Error, Result};
+use crate::filenames;
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph};
 use crate::place::Place;
@@ -60,7 +61,7 @@ impl Bundle {
     /// The checkpoints in it, in the order of the archive.
     ///
     /// # Errors
-    /// The limit on nesting.
+    /// The limit on nesting; `zip-ambiguous` or `tar-ambiguous` for a path that leads out of the archive.
     pub fn contents(self, options: &ReadOptions) -> Result<Contents> {
         let mut found = Contents::default();
         self.collect("", options, 1, &mut found)?;
@@ -71,6 +72,12 @@ impl Bundle {
         options.limits.nesting(depth)?;
         for file in self.files {
             let name = format!("{prefix}{}", file.name);
+            if !is_inside(&name) {
+                let code = if self.kind == Kind::Zip { Code::ZipAmbiguous } else { Code::TarAmbiguous };
+                let shown = crate::text::quoted(&name, 200);
+                return Err(Error::new(code, format!("member {shown} would be unpacked outside of the archive's folder"))
+                    .help("nothing is read of an archive that reaches elsewhere; have its author make it again"));
+            }
             let len = file.len();
             match file.checkpoint(options, depth) {
                 Ok(None) => found.others.push((name, len)),
@@ -106,7 +113,7 @@ impl Packed {
             Ok(inner) => Ok(Some((region, inner))),
             // One whose name says that it is a checkpoint must not go missing when it is damaged.
             Err(e) if !has_ending(&name, CHECKPOINT_ENDINGS) && is_unknown(&e) => Ok(None),
-            Err(e) => Err(e),
+            Err(e) => Err(e.at(&Place::start_of(&name))),
         }
     }
 
@@ -149,19 +156,14 @@ fn looks_like_one(name: &str, content: &mut dyn Read) -> bool {
     }
 }
 
-/// The path of a file without its ending.
+/// The path of a file without its ending; the folder stays the same.
 pub(crate) fn stem(name: &str) -> &str {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
-    let stem = match name[file..].rfind('.') {
-        Some(dot) if dot > 0 => &name[..file + dot],
-        _ => name,
-    };
-    // `model.tar.gz` loses both.
-    stem.strip_suffix(".tar").filter(|stem| !stem.is_empty() && !stem.ends_with('/')).unwrap_or(stem)
+    &name[..file + filenames::archive_stem(&name[file..]).len()]
 }
 
 /// Whether a path stays where it is unpacked, on every system.
-pub(super) fn is_inside(name: &str) -> bool {
+fn is_inside(name: &str) -> bool {
     !name.is_empty()
         && !name.contains(['\\', '\0'])
         && name.split('/').all(|part| !matches!(part, "" | "..") && !part.ends_with(':'))
@@ -208,9 +210,17 @@ mod tests {
 
     #[test]
     fn stems_lose_one_ending_and_archives_both() {
-        for (name, expected) in
-            [("a.pt", "a"), ("x/a.b.pt", "x/a.b"), ("x.y/a", "x.y/a"), ("m.tar.gz", "m"), (".hidden", ".hidden"), ("x/.tar", "x/.tar")]
-        {
+        for (name, expected) in [
+            ("x/...zip", "x/...zip"),
+            ("...tar.gz", "...tar"),
+            ("..zip", "..zip"),
+            ("a.pt", "a"),
+            ("x/a.b.pt", "x/a.b"),
+            ("x.y/a", "x.y/a"),
+            ("m.tar.gz", "m"),
+            (".hidden", ".hidden"),
+            ("x/.tar", "x/.tar"),
+        ] {
             assert_eq!(stem(name), expected);
         }
     }

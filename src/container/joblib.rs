@@ -4,6 +4,7 @@
 //! with the number of bytes of padding and those (since 1.2), and then the data; for arrays of Python objects another
 //! pickle, without padding.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ::bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::container::{Document, Given, compressed};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::numpy::{NpyHeader, NumpyDtype, RawArray, is_fortran};
-use crate::pickle::{self, Broken, GlobalUse, Graph, Node, NodeId};
+use crate::pickle::{self, Between, Broken, GlobalUse, Graph, Node, NodeId};
 use crate::place::Place;
 use crate::source::{Region, Source};
 use crate::storage::Content;
@@ -35,38 +36,67 @@ const PACKAGES: &[&str] = &["joblib", "sklearn.externals.joblib"];
 
 /// The class of joblib that a global names, by whatever of its modules.
 fn wrapper_class(global: &GlobalUse) -> Option<Wrapper> {
-    let path = global.path();
-    let (_, class) = path.rsplit_once('.')?;
+    let class = global.name.rsplit('.').next()?;
     let known = WRAPPERS.iter().find(|(name, _)| *name == class)?;
+    let path = global.path();
     let ours = PACKAGES.iter().any(|package| path.strip_prefix(package).is_some_and(|rest| rest.starts_with('.')));
     ours.then_some(known.1)
 }
 
+/// Whether a global leads to or through such a class, also by another module that has it.
+fn mentions_wrapper(global: &GlobalUse) -> bool {
+    global.module.split('.').chain(global.name.split('.')).any(|part| WRAPPERS.iter().any(|(name, _)| *name == part))
+}
+
 /// The class of joblib that an object is of, made as classes are, or below protocol 2 by `copyreg._reconstructor(class, object, None)`.
+fn wrapper(graph: &Graph, id: NodeId) -> Option<Wrapper> {
+    let object = graph.object(id)?;
+    let global = graph.global(object.callable)?;
+    wrapper_class(global).or_else(|| match is_reconstructor(global) {
+        true => wrapper_class(graph.global(*graph.tuple(object.args)?.first()?)?),
+        false => None,
+    })
+}
+
+fn is_reconstructor(global: &GlobalUse) -> bool {
+    matches!((global.module.as_str(), global.name.as_str()), ("copyreg" | "copy_reg", "_reconstructor"))
+}
+
+/// Checks that the classes are used for nothing but making objects, each of which is an array: by a copy, an attribute or an
+/// argument, joblib would read an array where none is seen here.
 ///
 /// # Errors
-/// `opaque-result` when such a class is used in another way: joblib would read an array there.
-fn wrapper(graph: &Graph, id: NodeId) -> Result<Option<Wrapper>> {
-    let Some(object) = graph.object(id) else { return Ok(None) };
-    let Some(global) = graph.global(object.callable) else { return Ok(None) };
-    if let Some(wrapper) = wrapper_class(global) {
-        return Ok(Some(wrapper));
+/// `opaque-result`
+pub(super) fn check_uses(graph: &Graph) -> Result<()> {
+    if !graph.globals().iter().any(mentions_wrapper) {
+        return Ok(());
     }
-    let args = graph.tuple(object.args).unwrap_or_default();
-    // Also as an attribute: by its state, an object may become one of another class.
-    let attributes = object.states.iter().flat_map(|&state| graph.tuple(state).map_or_else(|| vec![state], <[NodeId]>::to_vec));
-    let attributes: Vec<NodeId> = attributes.flat_map(|state| graph.children(state)).collect();
-    if attributes.iter().any(|&value| graph.global(value).and_then(wrapper_class).is_some()) {
-        return Err(error::opaque(&graph.place(id), "a class of joblib is made an attribute, which joblib does not write"));
-    }
-    let mentioned = args.iter().find_map(|&arg| wrapper_class(graph.global(arg)?));
-    match (global.path().as_str(), mentioned) {
-        (_, None) => Ok(None),
-        ("copyreg._reconstructor" | "copy_reg._reconstructor", Some(wrapper)) => Ok(Some(wrapper)),
-        (path, Some(_)) => {
-            let message = format!("an array of joblib would be made by {}, which joblib does not write", crate::text::quoted(path, 100));
-            Err(error::opaque(&graph.place(id), message))
+    let odd = |id: NodeId, what: &str| error::opaque(&graph.place(id), format!("a class of joblib {what}, which joblib does not write"));
+    // How often each class, or the arguments with it, is referred to, and how often as an object refers to its class.
+    let mut excess: HashMap<NodeId, i64> = HashMap::new();
+    let is_class = |id: NodeId| graph.global(id).is_some_and(mentions_wrapper);
+    let has_class = |id: NodeId| matches!(graph.tuple(id), Some([first, ..]) if is_class(*first));
+    for id in graph.ids() {
+        for child in graph.children(id).into_iter().filter(|&child| is_class(child) || has_class(child)) {
+            *excess.entry(child).or_default() += 1;
         }
+        if graph.global(id).is_some_and(|global| mentions_wrapper(global) && wrapper_class(global).is_none()) {
+            return Err(odd(id, "is reached through something else"));
+        }
+        let (Some(object), Some(_)) = (graph.object(id), wrapper(graph, id)) else { continue };
+        if object.states.len() != 1 {
+            return Err(odd(id, "makes an object that does not become an array"));
+        }
+        if is_class(object.callable) {
+            *excess.entry(object.callable).or_default() -= 1;
+        } else if let Some(&[class, ..]) = graph.tuple(object.args) {
+            *excess.entry(object.args).or_default() -= 1;
+            *excess.entry(class).or_default() -= 1;
+        }
+    }
+    match excess.into_iter().filter(|(_, excess)| *excess > 0).map(|(id, _)| id).min() {
+        Some(id) => Err(odd(id, "is used as a value")),
+        None => Ok(()),
     }
 }
 
@@ -80,78 +110,11 @@ pub(super) struct Spliced<'a> {
     pickles: Vec<(NodeId, Graph, Region)>,
     /// Memory that the pickles took.
     memory: u64,
-    /// How many of the globals of the pickle were looked at, and whether one of them is a class of joblib's.
-    globals_seen: usize,
-    mentioned: bool,
 }
 
 impl<'a> Spliced<'a> {
     pub fn new(stream: &Bytes, region: &'a Region, start: &'a Place, options: &'a ReadOptions) -> Self {
-        Spliced {
-            stream: stream.clone(),
-            region,
-            start,
-            options,
-            arrays: Vec::new(),
-            pickles: Vec::new(),
-            memory: 0,
-            globals_seen: 0,
-            mentioned: false,
-        }
-    }
-
-    /// Where the opcodes go on behind the array that follows `object`, if one does.
-    ///
-    /// # Errors
-    /// `truncated`, and whatever is wrong with the array.
-    pub fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>> {
-        self.mentioned |= graph.globals()[self.globals_seen..].iter().any(|global| wrapper_class(global).is_some());
-        self.globals_seen = graph.globals().len();
-        if !self.mentioned || wrapper(graph, object)? != Some(Wrapper::Inline) {
-            return Ok(None);
-        }
-        let place = self.start.advanced(at);
-        let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
-        let state = State::of(graph, object).ok_or_else(|| bad("has no state that joblib writes"))?;
-        let dtype = state.get("dtype").ok_or_else(|| bad("has no dtype"))?;
-        let dtype = NumpyDtype::from_pickle(graph, dtype).map_err(|what| bad(&format!("has a dtype that {what}")))?;
-        if dtype.has_objects() {
-            let mut limits = self.options.limits.clone();
-            limits.memory_bytes = limits.memory_bytes.saturating_sub(self.memory);
-            let nested = pickle::run(&self.stream.slice(at as usize..), &place, &limits);
-            let nested = nested.map_err(|broken| {
-                // What it would run is judged with the rest.
-                let Broken { error, graphs } = *broken;
-                self.pickles.extend(graphs.into_iter().map(|graph| (object, graph, self.region.clone())));
-                error
-            })?;
-            let end = at + nested.end();
-            self.memory += nested.memory();
-            let region = self.region.slice(at, nested.end()).unwrap_or_else(|| self.region.clone());
-            self.pickles.push((object, nested, region));
-            return Ok(Some(end));
-        }
-        let shape = state.dims("shape").ok_or_else(|| bad("has no shape"))?;
-        let fortran = match state.get("order").and_then(|order| graph.str(order)) {
-            Some("C") => false,
-            Some("F") => true,
-            _ => return Err(bad("has an order other than C and F")),
-        };
-        let padded = state.get("numpy_array_alignment_bytes").is_some_and(|n| graph.node(n) != &Node::None);
-        let padding = match (padded, self.stream.get(at as usize)) {
-            (false, _) => 0,
-            (true, Some(&n)) => 1 + u64::from(n),
-            (true, None) => return Err(error::truncated(&place, "the padding of an array", 1, 0)),
-        };
-        let len = array_bytes(&dtype, &shape).ok_or_else(|| bad("has more bytes than 64 bits count"))?;
-        let data = at + padding;
-        let left = self.region.len().saturating_sub(data);
-        let region = self.region.slice(data, len);
-        let region = region.ok_or_else(|| error::truncated(&self.start.advanced(data), "the data of an array", len, left))?;
-        let place = self.start.advanced(data);
-        let content = Content::Plain(region);
-        self.arrays.push((object, RawArray { dtype, shape, fortran, content, content_bytes: len, offset: 0, len, place }));
-        Ok(Some(data + len))
+        Spliced { stream: stream.clone(), region, start, options, arrays: Vec::new(), pickles: Vec::new(), memory: 0 }
     }
 
     /// The pickles between the opcodes, when the pickle around them broke.
@@ -176,6 +139,72 @@ impl<'a> Spliced<'a> {
         }
         Ok(())
     }
+
+    /// The array that follows `object`, and where the opcodes go on behind it.
+    ///
+    /// # Errors
+    /// `truncated`, and whatever is wrong with the array.
+    fn array(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<u64> {
+        let place = self.start.advanced(at);
+        let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
+        let state = State::of(graph, object).ok_or_else(|| bad("has no state that joblib writes"))?;
+        let dtype = state.get("dtype").ok_or_else(|| bad("has no dtype"))?;
+        let dtype = NumpyDtype::from_pickle(graph, dtype).map_err(|what| bad(&format!("has a dtype that {what}")))?;
+        if dtype.has_objects() {
+            let mut limits = self.options.limits.clone();
+            limits.memory_bytes = limits.memory_bytes.saturating_sub(self.memory);
+            let nested = pickle::run(&self.stream.slice(at as usize..), &place, &limits);
+            let nested = nested.map_err(|broken| {
+                // What it would run is judged with the rest.
+                let Broken { error, graphs } = *broken;
+                self.pickles.extend(graphs.into_iter().map(|graph| (object, graph, self.region.clone())));
+                error
+            })?;
+            let end = at + nested.end();
+            self.memory += nested.memory();
+            let region = self.region.slice(at, nested.end()).unwrap_or_else(|| self.region.clone());
+            self.pickles.push((object, nested, region));
+            return Ok(end);
+        }
+        let shape = state.dims("shape").ok_or_else(|| bad("has no shape"))?;
+        let fortran = match state.get("order").and_then(|order| graph.str(order)) {
+            Some("C") => false,
+            Some("F") => true,
+            _ => return Err(bad("has an order other than C and F")),
+        };
+        let padded = state.get("numpy_array_alignment_bytes").is_some_and(|n| graph.node(n) != &Node::None);
+        let padding = match (padded, self.stream.get(at as usize)) {
+            (false, _) => 0,
+            (true, Some(&n)) => 1 + u64::from(n),
+            (true, None) => return Err(error::truncated(&place, "the padding of an array", 1, 0)),
+        };
+        let len = array_bytes(&dtype, &shape).ok_or_else(|| bad("has more bytes than 64 bits count"))?;
+        let data = at + padding;
+        let left = self.region.len().saturating_sub(data);
+        let region = self.region.slice(data, len);
+        let region = region.ok_or_else(|| error::truncated(&self.start.advanced(data), "the data of an array", len, left))?;
+        let place = self.start.advanced(data);
+        let content = Content::Plain(region);
+        self.arrays.push((object, RawArray { dtype, shape, fortran, content, content_bytes: len, offset: 0, len, place }));
+        Ok(data + len)
+    }
+}
+
+impl Between for Spliced<'_> {
+    fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>> {
+        match wrapper(graph, object) {
+            Some(Wrapper::Inline) => self.array(graph, object, at).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What joblib has replaced by an array is a wrapper still where it is used again.
+    fn reused(&self, graph: &Graph, value: NodeId) -> Result<()> {
+        match wrapper(graph, value) {
+            Some(_) => Err(error::opaque(&graph.place(value), "an array of joblib is used a second time, which joblib does not write")),
+            None => Ok(()),
+        }
+    }
 }
 
 fn array_bytes(dtype: &NumpyDtype, shape: &[i64]) -> Option<u64> {
@@ -188,12 +217,12 @@ fn array_bytes(dtype: &NumpyDtype, shape: &[i64]) -> Option<u64> {
 /// `missing-entry` for a file that is not there or whose name leads elsewhere, and whatever is wrong with it.
 pub(super) fn read_companions(document: &mut Document, options: &ReadOptions) -> Result<bool, Box<Broken>> {
     let mut any = false;
-    if !document.graph.globals().iter().any(|global| wrapper_class(global).is_some()) {
+    if !document.graph.globals().iter().any(mentions_wrapper) {
         return Ok(false);
     }
     for id in document.graph.ids() {
         let graph = &document.graph;
-        let compressed = match wrapper(graph, id)? {
+        let compressed = match wrapper(graph, id) {
             Some(Wrapper::Companion) => false,
             Some(Wrapper::CompressedCompanion) => true,
             Some(Wrapper::Inline) | None => continue,

@@ -5,6 +5,7 @@
 mod bare_pickle;
 mod bundle;
 mod compressed;
+mod document;
 mod foreign;
 mod joblib;
 mod npy;
@@ -24,18 +25,13 @@ mod zip;
 mod zip_directory;
 mod zip_member;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use crate::error::{Code, Error, Result};
-use crate::finding::Finding;
 use crate::limits::ReadOptions;
-use crate::numpy::RawArray;
-use crate::pickle::{Broken, Graph, NodeId};
+use crate::pickle::Broken;
 use crate::place::Place;
-use crate::source::{Region, Source};
-use crate::storage::Storage;
-use crate::tensor::Dtype;
+use crate::source::Region;
+
+pub use document::{Document, Given, GivenTensor};
 
 pub(crate) use bundle::{Bundle, Packaged, merge, no_checkpoints, stem};
 pub(crate) use persistent_id::StorageRef;
@@ -89,130 +85,6 @@ impl Kind {
             Kind::Tar => "tar",
             Kind::Zip => "zip",
         }
-    }
-}
-
-/// What a container holds, before anything in it is understood.
-#[derive(Debug)]
-pub struct Document {
-    /// The outer format.
-    pub kind: Kind,
-    /// What the file says of its producer, in a fixed order: `byteorder`, `format_version` ...
-    pub facts: Vec<(&'static str, String)>,
-    /// What the pickles say, as one graph.
-    pub graph: Graph,
-    /// The roots of the pickles that were put together, each with what stood beside it.
-    pub roots: Vec<NodeId>,
-    /// For each stream of the graph its bytes, and which of the `spaces` its persistent ids mean.
-    pub streams: Vec<StreamSource>,
-    /// Byte buffers by the key that persistent ids use.
-    pub spaces: Vec<HashMap<String, Storage>>,
-    /// What stands where the graph has a value of the container.
-    pub given: HashMap<NodeId, Given>,
-    /// The members of an archive, in its order; empty for other containers.
-    pub members: Vec<Member>,
-    /// Files beside it in a bundle that are no checkpoints, with their sizes.
-    pub others: Vec<(String, u64)>,
-    /// Other files that it is spread over.
-    pub companions: Vec<Arc<Source>>,
-    /// Other pickles that loading the file runs, such as the four small ones of a legacy file.
-    pub side_pickles: Vec<Graph>,
-    /// What the container itself gives reason to say.
-    pub findings: Vec<Finding>,
-}
-
-/// The bytes of a stream, and where its persistent ids lead.
-#[derive(Debug, Clone)]
-pub struct StreamSource {
-    pub bytes: Region,
-    /// An index into the spaces of the document.
-    pub space: usize,
-}
-
-/// A value that a container holds itself.
-#[derive(Debug, Clone)]
-pub enum Given {
-    /// An array in numpy's form.
-    Array(RawArray),
-    /// A tensor in torch's form.
-    Tensor(GivenTensor),
-    /// A storage, by its key.
-    Storage(String, StorageClass),
-}
-
-/// A tensor over a storage of the document.
-#[derive(Debug, Clone)]
-pub struct GivenTensor {
-    /// The key of the storage.
-    pub storage: String,
-    /// The type of its elements.
-    pub class: StorageClass,
-    /// The dtype, when it is not that of the storage.
-    pub dtype: Option<Dtype>,
-    /// All in elements, as the file gives them.
-    pub shape: Vec<i64>,
-    pub strides: Vec<i64>,
-    pub offset: i64,
-}
-
-impl Document {
-    /// A document of one pickle.
-    pub(crate) fn of_pickle(kind: Kind, graph: Graph, stream: Region) -> Self {
-        Document {
-            kind,
-            facts: Vec::new(),
-            roots: vec![graph.root()],
-            graph,
-            streams: vec![StreamSource { bytes: stream, space: 0 }],
-            spaces: vec![HashMap::new()],
-            given: HashMap::new(),
-            members: Vec::new(),
-            others: Vec::new(),
-            companions: Vec::new(),
-            side_pickles: Vec::new(),
-            findings: Vec::new(),
-        }
-    }
-
-    /// A document of arrays, without a pickle: one, or a dict of several.
-    pub(crate) fn of_arrays(kind: Kind, start: &Place, keys: Option<&[String]>, arrays: Vec<RawArray>) -> Result<Self> {
-        let (graph, values) = Graph::given(start, keys)?;
-        let mut document = Document::of_pickle(kind, graph, Region::memory(Default::default()));
-        document.given = values.into_iter().zip(arrays.into_iter().map(Given::Array)).collect();
-        Ok(document)
-    }
-
-    /// Takes over all that `other` holds, except its facts, and returns the value that was its root.
-    ///
-    /// # Errors
-    /// The limit on memory, when there are more nodes than can be counted.
-    pub(crate) fn adopt(&mut self, other: Document) -> Result<NodeId> {
-        let (nodes, spaces) = (self.graph.len(), self.spaces.len());
-        let root = self.graph.adopt(other.graph)?;
-        self.streams.extend(other.streams.into_iter().map(|stream| StreamSource { space: stream.space + spaces, ..stream }));
-        self.spaces.extend(other.spaces);
-        self.roots.extend(other.roots.into_iter().map(|root| root.moved(nodes)));
-        self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
-        self.members.extend(other.members);
-        self.companions.extend(other.companions);
-        self.side_pickles.extend(other.side_pickles);
-        self.findings.extend(other.findings);
-        Ok(root)
-    }
-
-    /// The space in which the persistent ids of a node are looked up. What shares a space was written together.
-    pub(crate) fn space_of(&self, id: NodeId) -> usize {
-        self.streams[self.graph.stream_of(id)].space
-    }
-
-    /// Takes over another pickle whose persistent ids mean what those of the first one mean.
-    ///
-    /// # Errors
-    /// The limit on memory, when there are more nodes than can be counted.
-    pub(crate) fn adopt_pickle(&mut self, graph: Graph, stream: Region) -> Result<NodeId> {
-        let root = self.graph.adopt(graph)?;
-        self.streams.push(StreamSource { bytes: stream, space: 0 });
-        Ok(root)
     }
 }
 

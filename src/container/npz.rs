@@ -6,7 +6,7 @@ use crate::container::bundle::may_be_checkpoint;
 use crate::container::{Document, Kind, Member, Outcome, npy};
 use crate::limits::ReadOptions;
 use crate::numpy::MAGIC;
-use crate::pickle::{Broken, Graph};
+use crate::pickle::{Breaks, Graph};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -30,24 +30,13 @@ pub(super) fn open(mut members: Vec<Member>, start: &Place, options: &ReadOption
     let keys: Vec<String> = arrays().map(|member| member.name.strip_suffix(ENDING).unwrap_or(&member.name).to_owned()).collect();
     let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document = Document::of_pickle(Kind::Npz, graph, Region::memory(Default::default()));
-    let mut first_broken = None;
+    let mut breaks = Breaks::default();
     for (member, value) in arrays().zip(values) {
-        match npy::open_member(member, options) {
-            Ok(array) => {
-                let root = document.adopt(array)?;
-                document.graph.link(value, root);
-            }
-            // What the pickles before and behind it would run must not be lost.
-            Err(broken) => {
-                let Broken { error, graphs } = *broken;
-                document.side_pickles.extend(graphs);
-                first_broken.get_or_insert(error);
-            }
+        if let Some(array) = breaks.take(npy::open_member(member, options)) {
+            let root = document.adopt(array)?;
+            document.graph.link(value, root);
         }
     }
-    if let Some(error) = first_broken {
-        return Err(Box::<Broken>::from(error).after(document.side_pickles.into_iter().chain([document.graph]).collect()));
-    }
     document.members = members;
-    Ok(document)
+    document.unless(breaks)
 }

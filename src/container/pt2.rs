@@ -10,7 +10,7 @@ use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
 use crate::container::{Document, Given, GivenTensor, Kind, Member, Outcome, StorageClass, check_crc};
 use crate::error::{self, Error, Result};
 use crate::limits::ReadOptions;
-use crate::pickle::{Broken, Graph, NodeId};
+use crate::pickle::{Breaks, Broken, Graph, NodeId};
 use crate::place::Place;
 use crate::source::Region;
 use crate::tensor::Dtype;
@@ -110,41 +110,38 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
             Value::File(name) => files.push((value, name)),
         }
     }
-    let mut add_files = || -> Result<(), Box<Broken>> {
-        for (value, name) in &files {
-            let root = add_file(&mut document, &mut archive, name, options)?;
+    let mut breaks = Breaks::default();
+    for (value, name) in &files {
+        if let Some(root) = breaks.take(add_file(&mut document, &mut archive, name, options)) {
             document.graph.link(*value, root);
         }
-        for (prefix, name) in &dicts {
-            let value = add_file(&mut document, &mut archive, name, options)?;
-            let root = document.graph.root();
-            // Archives of several models have files for each.
-            let model = name.rsplit('/').next().and_then(|file| file.strip_suffix(".pt")).filter(|_| several);
-            match (model, prefix.strip_suffix('.')) {
-                (Some(model), Some(group)) => document.graph.attach(root, &format!("{model}.{group}"), value),
-                (Some(model), None) => document.graph.attach(root, model, value),
-                (None, Some(group)) => document.graph.attach(document.graph.linked(root).unwrap_or(root), group, value),
-                // The names of the weights are those of the checkpoint.
-                (None, None) => document.graph.link(root, value),
-            }
+    }
+    for (prefix, name) in &dicts {
+        let Some(value) = breaks.take(add_file(&mut document, &mut archive, name, options)) else { continue };
+        let root = document.graph.root();
+        // Archives of several models have files for each.
+        let model = name.rsplit('/').next().and_then(|file| file.strip_suffix(".pt")).filter(|_| several);
+        match (model, prefix.strip_suffix('.')) {
+            (Some(model), Some(group)) => document.graph.attach(root, &format!("{model}.{group}"), value),
+            (Some(model), None) => document.graph.attach(root, model, value),
+            (None, Some(group)) => document.graph.attach(document.graph.linked(root).unwrap_or(root), group, value),
+            // The names of the weights are those of the checkpoint.
+            (None, None) => document.graph.link(root, value),
         }
-        // They are loaded with the model, and their tensors are none of its.
-        let inputs: Vec<String> =
-            archive.members.iter().filter_map(|member| archive.below(member)).filter(|name| is_example(name)).map(str::to_owned).collect();
-        for name in inputs {
-            let inputs = open_file(&mut archive, &name, options)?;
-            document.findings.extend(inputs.findings);
-            document.side_pickles.extend(inputs.side_pickles.into_iter().chain([inputs.graph]));
+    }
+    // They are loaded with the model, and their tensors are none of its.
+    let inputs: Vec<String> =
+        archive.members.iter().filter_map(|member| archive.below(member)).filter(|name| is_example(name)).map(str::to_owned).collect();
+    for name in inputs {
+        if let Some(mut inputs) = breaks.take(open_file(&mut archive, &name, options)) {
+            document.findings.append(&mut inputs.findings);
+            document.side_pickles.extend(inputs.into_graphs());
         }
-        Ok(())
-    };
-    if let Err(broken) = add_files() {
-        return Err(broken.after(vec![document.graph]));
     }
     let Archive { members, facts, mut findings, .. } = archive;
     findings.append(&mut document.findings);
     document.members.extend(members);
-    Ok(Document { facts, findings, ..document })
+    Document { facts, findings, ..document }.unless(breaks)
 }
 
 fn is_example(name: &str) -> bool {

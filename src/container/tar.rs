@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 
 use ::tar::{Archive, EntryType};
 
-use crate::container::bundle::{Bundle, Packed, PackedContent, is_inside};
+use crate::container::bundle::{Bundle, Packed, PackedContent};
 use crate::container::{Inner, Kind, torch_tar};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
@@ -95,9 +95,6 @@ fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<Tar
             }
         }
         let name = path.split('/').filter(|part| *part != ".").collect::<Vec<_>>().join("/");
-        if !is_inside(&name) {
-            return Err(ambiguous(&place, format!("member {shown} of the tar archive would be unpacked somewhere else")));
-        }
         if !seen.insert(name.to_lowercase()) {
             return Err(ambiguous(&place, format!("the tar archive has two members called {shown}")));
         }

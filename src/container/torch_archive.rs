@@ -8,7 +8,7 @@ use crate::container::Member;
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
-use crate::pickle::{Broken, Graph};
+use crate::pickle::{Breaks, Broken, Graph};
 use crate::source::Region;
 use crate::storage::Storage;
 
@@ -121,6 +121,12 @@ impl Archive {
     pub fn pickle(&mut self, name: &str, wanted_by: &str, options: &ReadOptions) -> Result<(Graph, Region), Box<Broken>> {
         let member = self.structural(name, wanted_by)?.clone();
         member.pickle(options, &mut self.findings)
+    }
+
+    /// The pickles that have no part in the format.
+    pub fn other_pickles(&mut self, options: &ReadOptions, breaks: &mut Breaks) -> Vec<Graph> {
+        let others = self.members.iter().filter(|member| !member.structural && member.name.ends_with(".pkl"));
+        others.filter_map(|member| breaks.take(member.pickle(options, &mut self.findings))).map(|(graph, _)| graph).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::container::{Document, Inner, Kind, Member, Outcome};
 use crate::error::{self, Code};
 use crate::finding::{Finding, Severity};
 use crate::limits::ReadOptions;
-use crate::pickle::{Broken, Graph, Node, NodeId};
+use crate::pickle::{Breaks, Broken, Graph, Node, NodeId};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -32,8 +32,8 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let folder = folder_of(&members, MARKERS[usize::from(!is_new)])?;
     let mut archive = Archive::new(members, folder, options)?;
     archive.mark(|name| name.ends_with(".py") || (name.starts_with(".data/") && !name.ends_with(".storage")) || name == MARKERS[1]);
-    // Resources have any name; a pickle is known by its first bytes, or by the name that is usual.
-    let is_resource = |name: &str| !name.starts_with(".data/") && !name.ends_with(".py") && (is_new || !name.starts_with("data/"));
+    // Resources have any name, also one of a source file; a pickle is known by its first bytes, or by the name that is usual.
+    let is_resource = |name: &str| !name.starts_with(".data/") && (is_new || !is_old_storage(name));
     let mut pickles = Vec::new();
     let mut files = Vec::new();
     for member in &archive.members {
@@ -58,32 +58,30 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document =
         Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchPackage, graph, Region::memory(Default::default())) };
+    let mut breaks = Breaks::default();
     for (name, value) in pickles.iter().zip(&values) {
-        let (graph, stream) = match archive.pickle(name, "is a resource of the package", options) {
-            Ok(pickle) => pickle,
-            Err(broken) => return Err(broken.after(vec![document.graph])),
-        };
-        let root = document.adopt_pickle(graph, stream)?;
-        document.graph.link(*value, root);
+        if let Some((graph, stream)) = breaks.take(archive.pickle(name, "is a resource of the package", options)) {
+            let root = document.adopt_pickle(graph, stream)?;
+            document.graph.link(*value, root);
+        }
     }
     // Other checkpoints that the package carries, each in a form of its own.
     for (name, value) in files.iter().zip(&values[pickles.len()..]) {
         let member = archive.structural(name, "is a resource of the package")?.clone();
-        match open_nested(&member, options, &mut archive.findings) {
-            Ok(Some(nested)) => {
-                let root = document.adopt(nested)?;
-                document.graph.link(*value, root);
-            }
-            Ok(None) => {}
-            Err(broken) => return Err(broken.after(vec![document.graph])),
+        if let Some(Some(nested)) = breaks.take(open_nested(&member, options, &mut archive.findings)) {
+            let root = document.adopt(nested)?;
+            document.graph.link(*value, root);
         }
     }
-    if let Err(broken) = reduce_packaged(&mut document, &mut archive, options) {
-        return Err(broken.after(vec![document.graph]));
-    }
+    breaks.take(reduce_packaged(&mut document, &mut archive, options));
     let Archive { members, facts, mut findings, .. } = archive;
     findings.append(&mut document.findings);
-    Ok(Document { facts, members, findings, ..document })
+    Document { facts, members, findings, ..document }.unless(breaks)
+}
+
+/// Whether this is a storage as torch 1.8 names them; other files in that folder are resources of a package of its name.
+fn is_old_storage(name: &str) -> bool {
+    name.strip_prefix("data/").is_some_and(|key| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A checkpoint in a form of its own; `None` for a file that only starts or is named like one.

@@ -35,34 +35,53 @@ pub(super) fn open(members: &[TarMember], options: &ReadOptions) -> Outcome {
 }
 
 fn read(members: &[TarMember], options: &ReadOptions, side_pickles: &mut Vec<Graph>) -> Outcome {
-    let find = |name: &str, wanted_by: &str| members.iter().find(|m| m.name == name).ok_or_else(|| error::missing_entry(name, wanted_by));
-    let object = find("pickle", "describes the checkpoint")?;
+    let object = find(members, "pickle", "describes the checkpoint")?;
     let graph = pickle::run(&object.content.bytes()?, &object.place, &options.limits)?;
+    // What the object would run must not be lost when the rest of the file is broken.
+    match data(members, options, side_pickles, &graph) {
+        Ok((storages, given)) => {
+            Ok(Document { spaces: vec![storages.by_key], given, ..Document::of_pickle(Kind::TorchTar, graph, object.content.clone()) })
+        }
+        Err(error) => Err(Box::<Broken>::from(error).after(vec![graph])),
+    }
+}
+
+/// The storages, and what stands for the persistent ids of the object.
+fn data(
+    members: &[TarMember],
+    options: &ReadOptions,
+    side_pickles: &mut Vec<Graph>,
+    graph: &Graph,
+) -> Result<(Storages, HashMap<NodeId, Given>)> {
     let mut storages = Storages::default();
     {
-        let mut stream = Stream::new(find("storages", "holds the data")?, options, side_pickles)?;
+        let mut stream = Stream::new(find(members, "storages", "holds the data")?, options, side_pickles)?;
         storages.read(&mut stream)?;
     }
     let tensors = {
-        let mut stream = Stream::new(find("tensors", "says what the tensors are")?, options, side_pickles)?;
+        let mut stream = Stream::new(find(members, "tensors", "says what the tensors are")?, options, side_pickles)?;
         tensors(&mut stream, &storages)?
     };
     let mut given = HashMap::new();
     for id in graph.ids() {
         let Node::Persistent(pid) = graph.node(id) else { continue };
         // A tuple is a class with its source.
-        let Some(key) = key(&graph, *pid) else { continue };
+        let Some(key) = key(graph, *pid) else { continue };
         let value = match (tensors.get(&key), storages.classes.get(&key)) {
             (Some(tensor), _) => Given::Tensor(tensor.clone()),
             (None, Some((root, class, ..))) => Given::Storage(root.clone(), *class),
             (None, None) => {
                 let what = format!("the checkpoint refers to {}, which is neither a tensor nor a storage", crate::text::quoted(&key, 60));
-                return Err(Box::<Broken>::from(error::legacy(&graph.place(id), what)).after(vec![graph]));
+                return Err(error::legacy(&graph.place(id), what));
             }
         };
         given.insert(id, value);
     }
-    Ok(Document { spaces: vec![storages.by_key], given, ..Document::of_pickle(Kind::TorchTar, graph, object.content.clone()) })
+    Ok((storages, given))
+}
+
+fn find<'a>(members: &'a [TarMember], name: &str, wanted_by: &str) -> Result<&'a TarMember> {
+    members.iter().find(|member| member.name == name).ok_or_else(|| error::missing_entry(name, wanted_by))
 }
 
 /// A key as text: they are addresses, written as integers or as text.

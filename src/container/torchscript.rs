@@ -10,7 +10,7 @@ use crate::container::bare_pickle::protocol;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
 use crate::container::{Document, Kind, Member, Outcome};
 use crate::limits::ReadOptions;
-use crate::pickle::Broken;
+use crate::pickle::{Breaks, Broken};
 use crate::place::Place;
 
 /// Whether an archive has a checkpoint of this kind.
@@ -23,27 +23,22 @@ pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) 
     let mut archive = Archive::new(members, folder, options)?;
     archive.mark(|name| name.starts_with("code/") || name.starts_with("extra/"));
     let storages = archive.storages(&["data/"], "")?;
-    let (graph, stream) = archive.pickle("data.pkl", "describes the checkpoint", options)?;
+    let (graph, stream) = match archive.pickle("data.pkl", "describes the checkpoint", options) {
+        Ok(pickle) => pickle,
+        Err(broken) => return Err(broken.after(archive.other_pickles(options, &mut Breaks::default()))),
+    };
+    let mut breaks = Breaks::default();
     let protocol = protocol(&stream.bytes()?).to_string();
     let mut document = Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
     // The bytecode repeats constants of the code, for programs without a compiler; before 1.9 with storages of its own.
     for (name, folders) in [("constants", &["constants/"][..]), ("bytecode", &["constants/", "bytecode/"])] {
-        if let Err(broken) = add(&mut document, &mut archive, name, folders, options) {
-            return Err(broken.after(vec![document.graph]));
-        }
+        breaks.take(add(&mut document, &mut archive, name, folders, options));
     }
     // Example inputs and the like are no part of the model; what they would run is judged.
-    let others: Vec<Member> =
-        archive.members.iter().filter(|member| !member.structural && member.name.ends_with(".pkl")).cloned().collect();
-    for member in others {
-        match member.pickle(options, &mut archive.findings) {
-            Ok((graph, _)) => document.side_pickles.push(graph),
-            Err(broken) => return Err(broken.after(document.side_pickles.into_iter().chain([document.graph]).collect())),
-        }
-    }
+    document.side_pickles = archive.other_pickles(options, &mut breaks);
     let Archive { members, mut facts, findings, .. } = archive;
     facts.push(("pickle_protocol", protocol));
-    Ok(Document { facts, members, findings, ..document })
+    Document { facts, members, findings, ..document }.unless(breaks)
 }
 
 /// Adds the pickle called `name`, whose storages are in `folders`, under its name to the object.

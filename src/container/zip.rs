@@ -1,6 +1,6 @@
 //! Which kind of checkpoint a zip archive is, by the names of its members.
 
-use crate::container::bundle::{Bundle, Packed, PackedContent, is_inside};
+use crate::container::bundle::{Bundle, Packed, PackedContent};
 use crate::container::{Inner, Kind, Member, Outcome, npz, pt2, torch_package, torch_zip, torchscript, torchscript_json, zip_directory};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
@@ -42,13 +42,7 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth
     if members.iter().any(torch_zip::is_storage) {
         return Err(error::missing_entry("data.pkl", "describes the checkpoint"));
     }
-    let mut files = Vec::new();
-    for member in members.into_iter().filter(|member| !member.name.ends_with('/')) {
-        if !is_inside(&member.name) {
-            let shown = crate::text::quoted(&member.name, 200);
-            return Err(error::zip_ambiguous(format!("member {shown} would be unpacked somewhere else")));
-        }
-        files.push(Packed { name: member.name.clone(), content: PackedContent::Zipped(member) });
-    }
+    let files = members.into_iter().filter(|member| !member.name.ends_with('/'));
+    let files = files.map(|member| Packed { name: member.name.clone(), content: PackedContent::Zipped(member) }).collect();
     Ok(Inner::Bundle(Bundle { kind: Kind::Zip, facts: Vec::new(), files }))
 }

@@ -21,6 +21,29 @@ impl Broken {
     }
 }
 
+/// Those of the pickles of one file that break. The others are read all the same: what they would run must not be lost.
+#[derive(Debug, Default)]
+pub struct Breaks {
+    first: Option<Box<Broken>>,
+}
+
+impl Breaks {
+    /// What was read; `None` for a pickle that broke, which is kept.
+    pub fn take<T>(&mut self, read: Result<T, Box<Broken>>) -> Option<T> {
+        match (read, &mut self.first) {
+            (Ok(value), _) => return Some(value),
+            (Err(broken), None) => self.first = Some(broken),
+            (Err(broken), Some(first)) => first.graphs.extend(broken.graphs),
+        }
+        None
+    }
+
+    /// The error of the first one, with what all of them had built.
+    pub fn into_first(self) -> Option<Box<Broken>> {
+        self.first
+    }
+}
+
 /// Whatever else ends the reading of a file.
 impl From<Error> for Box<Broken> {
     fn from(error: Error) -> Self {

@@ -20,18 +20,43 @@ use crate::place::Place;
 /// # Errors
 /// A stream that Python would not load, or would load differently in C and in Python; a budget of `limits`.
 pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<Broken>> {
-    run_with(stream, start, limits, &mut |_, _, _| Ok(None))
+    run_with(stream, start, limits, &mut Nothing)
 }
 
-/// What stands between the opcodes of some streams: asked after each `BUILD`, with the object and the offset behind the
-/// opcode, for the offset at which the opcodes go on when other bytes follow.
-pub type Splice<'a> = dyn FnMut(&Graph, NodeId, u64) -> Result<Option<u64>> + 'a;
+/// What stands between the opcodes of some streams.
+pub trait Between {
+    /// Asked after each `BUILD`, with the object and the offset behind the opcode: the offset at which the opcodes go on when
+    /// other bytes follow.
+    ///
+    /// # Errors
+    /// Whatever is wrong with those bytes.
+    fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>>;
+
+    /// Asked when a value is put on the stack again, by the memo or by `DUP`.
+    ///
+    /// # Errors
+    /// When that must not be.
+    fn reused(&self, graph: &Graph, value: NodeId) -> Result<()>;
+}
+
+/// Only opcodes.
+struct Nothing;
+
+impl Between for Nothing {
+    fn after_build(&mut self, _graph: &Graph, _object: NodeId, _at: u64) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn reused(&self, _graph: &Graph, _value: NodeId) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// The same for a stream with other bytes between its opcodes.
 ///
 /// # Errors
-/// Those of [`run`] and of `splice`.
-pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, splice: &mut Splice<'_>) -> Result<Graph, Box<Broken>> {
+/// Those of [`run`] and of `between`.
+pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dyn Between) -> Result<Graph, Box<Broken>> {
     let mut machine = Machine {
         graph: Graph::of(Stream::new(stream.clone(), start.clone())),
         stack: Vec::new(),
@@ -42,7 +67,7 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, splice: &mut Spl
         budget: Budget { used: 0, limits },
         offset: 0,
     };
-    let result = machine.run(Decoder::new(stream, start, limits), limits, splice);
+    let result = machine.run(Decoder::new(stream, start, limits), limits, between);
     machine.graph.memory = machine.budget.used;
     match result {
         Ok(()) => Ok(machine.graph),
@@ -83,7 +108,7 @@ const CHANGE_BYTES: usize = 32;
 const VEC_BYTES: usize = 32;
 
 impl Machine<'_> {
-    fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits, splice: &mut Splice<'_>) -> Result<()> {
+    fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits, between: &mut dyn Between) -> Result<()> {
         for opcodes in 1.. {
             let (offset, op) = decoder.next_op()?;
             self.offset = offset;
@@ -91,12 +116,13 @@ impl Machine<'_> {
             if op == Op::Stop {
                 return self.stop(decoder.position()).map_err(place);
             }
-            let is_build = op == Op::Build;
+            let (is_build, is_again) = (op == Op::Build, matches!(op, Op::Get(_) | Op::Dup));
             limits.opcodes(opcodes).and_then(|()| self.step(op)).map_err(place)?;
-            if is_build
-                && let Some(&object) = self.stack.last()
-                && let Some(next) = splice(&self.graph, object, decoder.position()).map_err(place)?
-            {
+            let Some(&top) = self.stack.last() else { continue };
+            if is_again {
+                between.reused(&self.graph, top).map_err(place)?;
+            }
+            if is_build && let Some(next) = between.after_build(&self.graph, top, decoder.position()).map_err(place)? {
                 if decoder.is_inside_a_frame() {
                     return Err(place(malformed(
                         "other bytes follow an opcode in the middle of a frame, where a reader does not look for them",

@@ -13,8 +13,8 @@ mod machine;
 mod opcode;
 mod text;
 
-pub use broken::Broken;
+pub use broken::{Breaks, Broken};
 pub use decode::{Decoder, Op};
 pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream, Text};
-pub use machine::{Splice, run, run_with};
+pub use machine::{Between, run, run_with};
 pub use opcode::name as opcode_name;

@@ -69,6 +69,11 @@ fn check_refusal(run: &Run, code: &str, expect: &Value, scratch: &Scratch) -> Re
     if said["reason"] != code || i64::from(run.code) != expect["exit"].as_i64().unwrap_or(1) {
         return Err(format!("expected {code}, got exit {} and {}", run.code, run.stdout.trim_end()));
     }
+    let found: Vec<&str> = said["findings"].as_array().into_iter().flatten().filter_map(|finding| finding["global"].as_str()).collect();
+    if let Some(unseen) = expect["calls"].as_array().into_iter().flatten().find(|call| !found.contains(&call.as_str().unwrap_or_default()))
+    {
+        return Err(format!("the call of {unseen} is not among the findings: {found:?}"));
+    }
     if !scratch.names().is_empty() {
         return Err(format!("the refusal left {:?} behind", scratch.names()));
     }
@@ -243,5 +248,5 @@ fn broken_files_are_one_clear_error_and_leave_nothing_behind() {
 
 #[test]
 fn hostile_files_are_refused_and_leave_nothing_behind() {
-    check_folder("hostile", 45);
+    check_folder("hostile", 55);
 }

@@ -167,3 +167,24 @@ fn a_failure_leaves_no_folder_behind_that_was_made_for_it() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(scratch.names(), ["new"]);
 }
+
+#[test]
+fn archives_in_archives_stay_in_the_folder_whatever_they_are_called() {
+    let array = std::fs::read(testdata().join("npy/numpy-1.11.0-py2.7/big_f8.npy")).expect("the array");
+    let archive = |name: &str, content: &[u8]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, name, content).expect("a member");
+        builder.into_inner().expect("an archive")
+    };
+    for inner in ["...tar", "..tar", "...tar.zip", "x/...tar"] {
+        let scratch = Scratch::new();
+        let bundle = scratch.write("bundle.tar", &archive(inner, &archive("...tar", &archive("a.npy", &array))));
+        let run = depickle([Path::new("convert"), &bundle, Path::new("-o"), &scratch.path("deep/er/out/")]);
+        assert_eq!(run.code, 0, "{inner}: {}", run.stderr);
+        assert_eq!(scratch.names(), ["bundle.tar", "deep"]);
+        let expected = format!("deep/er/out/bundle/{inner}/...tar/a.safetensors").replace("...tar.zip", "...tar");
+        assert!(scratch.path(&expected).is_file(), "{inner}: {}", run.stdout);
+    }
+}
