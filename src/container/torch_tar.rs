@@ -204,14 +204,15 @@ impl Storages {
         });
         let Some(Some(views)) = views else { return Err(stream.bad("the views of storages are no list of (key, key, offset, elements)")) };
         for (target, root, offset, elements) in views {
-            let Some(&(_, class, _, whole)) = self.classes.get(&root) else {
+            // A view may be of a part that is a view itself.
+            let Some((whole, class, before, all)) = self.classes.get(&root).cloned() else {
                 return Err(stream.bad("a view is of a storage that is not there"));
             };
-            let inside = offset >= 0 && elements >= 0 && offset.checked_add(elements).is_some_and(|end| end <= whole);
+            let inside = offset >= 0 && elements >= 0 && offset.checked_add(elements).is_some_and(|end| end <= all);
             if !inside {
                 return Err(stream.bad("a view reaches beyond its storage"));
             }
-            self.classes.insert(target, (root, class, offset, elements));
+            self.classes.insert(target, (whole, class, before + offset, elements));
         }
         Ok(())
     }

@@ -167,11 +167,12 @@ def tar(path):
     for root in roots:
         pickle.dump((root.key, "cpu", KINDS[root.kind]), storages, 2)
         storages.write(struct.pack("<q", root.count) + root.data.tobytes())
-    pickle.dump([(21, 11, 4, 8), (22, 12, 1, 4)], storages, 2)  # views: (key, root, offset, count)
+    pickle.dump([(21, 11, 4, 8), (22, 12, 1, 4), (23, 21, 2, 5)], storages, 2)  # views: (key, root, offset, count)
 
     described = [  # (key, storage, kind, size, stride, offset)
         (31, 11, "f4", (3, 4), (4, 1), 0), (32, 11, "f4", (4, 3), (1, 4), 0), (33, 21, "f4", (2, 3), (3, 1), 2),
-        (34, 22, "i8", (4,), (1,), 0), (35, 13, "u1", (2, 2), (2, 1), 0), (36, 14, "f8", (1, 3), (3, 1), 0)]
+        (34, 22, "i8", (4,), (1,), 0), (35, 13, "u1", (2, 2), (2, 1), 0), (36, 14, "f8", (1, 3), (3, 1), 0),
+        (37, 23, "f4", (2, 2), (2, 1), 1)]
     tensors = io.BytesIO()
     pickle.dump(len(described), tensors, 2)
     for key, storage, kind, size, stride, offset in described:
@@ -179,11 +180,11 @@ def tar(path):
         n = len(size)
         tensors.write(struct.pack("<i4x%dq" % (2 * n + 1), n, *(size + stride + (offset,))))
 
-    a, b, c, d, e, f = [Shared(key) for key, *_ in described]
+    a, b, c, d, e, f, g = [Shared(key) for key, *_ in described]
     main = io.BytesIO()
     TarPickler(main, 2).dump(collections.OrderedDict([
         ("weight", a), ("transposed", b), ("of_view", c), ("long", d), ("mask", e), ("again", a),
-        ("list", [f, "text"]), ("epoch", 4)]))
+        ("list", [f, "text", g]), ("epoch", 4)]))
 
     sys_info = io.BytesIO()
     pickle.dump({"protocol_version": 1000, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}, sys_info, 2)
