@@ -9,9 +9,10 @@ use std::io::Read;
 use crate::container::bundle::may_be_checkpoint;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
 use crate::container::{Document, Inner, Kind, Member, Outcome};
-use crate::error::{self, Code};
+use crate::error::{self, Code, Result};
 use crate::finding::{Finding, Severity};
 use crate::limits::ReadOptions;
+use crate::names::{Identity, identity};
 use crate::pickle::{Breaks, Broken, Graph, Node, NodeId};
 use crate::place::Place;
 use crate::source::Region;
@@ -95,38 +96,66 @@ fn open_nested(member: &Member, options: &ReadOptions, findings: &mut Vec<Findin
     }
 }
 
-/// Persistent ids `('reduce_package', id, function, args)` stand for `function(importer, *args)`: a scripted module, or what the
-/// code of the package makes of its arguments, which stay in sight.
-fn reduce_packaged(document: &mut Document, archive: &mut Archive, options: &ReadOptions) -> Result<(), Box<Broken>> {
-    let mut scripts: HashMap<String, NodeId> = HashMap::new();
-    // Within one pickle torch makes the object of an id once, whatever stands beside the id later.
-    let mut seen: HashMap<(usize, Vec<u8>), (String, String, NodeId)> = HashMap::new();
-    let ids: Vec<NodeId> = document.graph.ids().collect();
-    for id in ids {
-        let graph = &document.graph;
+/// A persistent id `('reduce_package', number, function, args)`, which stands for `function(importer, *args)`.
+struct Reduction {
+    id: NodeId,
+    function: String,
+    args: NodeId,
+    /// The first argument as text, for a scripted module its number.
+    script: Option<String>,
+}
+
+impl Reduction {
+    fn is_script(&self) -> bool {
+        self.function == UNPACKAGE_SCRIPT
+    }
+}
+
+/// Those of all pickles.
+///
+/// # Errors
+/// `opaque-result` when two of one pickle have one number and different things beside it: torch makes the object of a number once,
+/// whatever stands beside it later.
+fn reductions(graph: &Graph) -> Result<Vec<Reduction>> {
+    let mut reductions: Vec<Reduction> = Vec::new();
+    let mut by_number: HashMap<(usize, Identity<'_>), usize> = HashMap::new();
+    for id in graph.ids() {
         let Node::Persistent(pid) = graph.node(id) else { continue };
         let Some(&[tag, number, function, args]) = graph.tuple(*pid) else { continue };
         if graph.str_or_ascii(tag) != Some("reduce_package") {
             continue;
         }
-        let path = graph.global(function).map(|global| global.path()).unwrap_or_default();
+        let function = graph.global(function).map(|global| global.path()).unwrap_or_default();
         let script = graph.tuple(args).and_then(|args| graph.str_or_ascii(*args.first()?)).map(str::to_owned);
-        let is_script = path == UNPACKAGE_SCRIPT;
-        let what = (path.clone(), script.clone().unwrap_or_default(), if is_script { id } else { args });
-        let first = seen.entry((graph.stream_of(id), integer(graph, number))).or_insert_with(|| what.clone());
-        if (&first.0, &first.1) != (&what.0, &what.1) || (!is_script && first.2 != args) {
-            let message = "two objects of a package have one id and are made of different things";
-            return Err(error::opaque(&graph.place(id), message).into());
+        let this = Reduction { id, function, args, script };
+        let first = *by_number.entry((graph.stream_of(id), identity(graph, number))).or_insert(reductions.len());
+        if let Some(first) = reductions.get(first) {
+            let same_args = if this.is_script() { first.script == this.script } else { first.args == this.args };
+            if first.function != this.function || !same_args {
+                let message = "two objects of a package have one id and are made of different things";
+                return Err(error::opaque(&graph.place(id), message));
+            }
         }
-        if !is_script {
+        reductions.push(this);
+    }
+    Ok(reductions)
+}
+
+/// Puts in the place of each such id the scripted module, or what the code of the package makes something of: its arguments,
+/// which stay in sight.
+fn reduce_packaged(document: &mut Document, archive: &mut Archive, options: &ReadOptions) -> Result<(), Box<Broken>> {
+    let mut scripts: HashMap<String, NodeId> = HashMap::new();
+    for reduction in reductions(&document.graph)? {
+        let place = document.graph.place(reduction.id);
+        if !reduction.is_script() {
+            let path = reduction.function;
             let message = crate::text::printable(&format!("loading would call {path}, which is not known here")).into_owned();
-            let finding = Finding::note("callable", graph.place(id), message);
+            let finding = Finding::note("callable", place, message);
             document.findings.push(Finding { severity: Severity::Unrecognized, global: Some(path), ..finding });
-            document.graph.link(id, args);
+            document.graph.link(reduction.id, reduction.args);
             continue;
         }
-        let place = graph.place(id);
-        let script = script.ok_or_else(|| error::tensor_invalid(&place, "a scripted module has no number"))?;
+        let script = reduction.script.ok_or_else(|| error::tensor_invalid(&place, "a scripted module has no number"))?;
         let root = match scripts.get(&script) {
             Some(&known) => known,
             None => {
@@ -135,18 +164,9 @@ fn reduce_packaged(document: &mut Document, archive: &mut Archive, options: &Rea
                 root
             }
         };
-        document.graph.link(id, root);
+        document.graph.link(reduction.id, root);
     }
     Ok(())
-}
-
-/// The bytes of an integer, of any size.
-fn integer(graph: &Graph, id: NodeId) -> Vec<u8> {
-    match graph.node(id) {
-        Node::Int(value) => value.to_le_bytes().to_vec(),
-        Node::Long(blob) => graph.blob(*blob).to_vec(),
-        _ => Vec::new(),
-    }
 }
 
 /// Adds a scripted module with the constants of its code; all storages are those of the package.

@@ -93,7 +93,7 @@ fn is_too_long(blob: Blob) -> bool {
 
 /// What tells two keys of one dict apart, as Python's `==` does: `True == 1 == 1.0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Identity<'a> {
+pub(crate) enum Identity<'a> {
     None,
     /// A number with an integer value, in decimal.
     Integer(String),
@@ -107,7 +107,12 @@ enum Identity<'a> {
     Object(NodeId),
 }
 
-fn identity<'a>(graph: &'a Graph, key: NodeId, parts_left: &mut u32) -> Identity<'a> {
+/// The identity of a key.
+pub(crate) fn identity(graph: &Graph, key: NodeId) -> Identity<'_> {
+    identity_of_parts(graph, key, &mut MAX_PARTS.clone())
+}
+
+fn identity_of_parts<'a>(graph: &'a Graph, key: NodeId, parts_left: &mut u32) -> Identity<'a> {
     match graph.node(key) {
         Node::None => Identity::None,
         Node::Bool(value) => Identity::Integer(u8::from(*value).to_string()),
@@ -128,7 +133,7 @@ fn identity<'a>(graph: &'a Graph, key: NodeId, parts_left: &mut u32) -> Identity
                     Some(left) => *parts_left = left,
                     None => return Identity::Object(key),
                 }
-                parts.push(identity(graph, item, parts_left));
+                parts.push(identity_of_parts(graph, item, parts_left));
             }
             Identity::Tuple(parts)
         }
@@ -142,7 +147,7 @@ pub(crate) fn unique_pairs(graph: &Graph, pairs: impl IntoIterator<Item = (NodeI
     let mut unique: Vec<(NodeId, NodeId)> = Vec::new();
     let mut duplicate = None;
     for (key, value) in pairs {
-        match positions.entry(identity(graph, key, &mut MAX_PARTS.clone())) {
+        match positions.entry(identity(graph, key)) {
             std::collections::hash_map::Entry::Occupied(position) => {
                 unique[*position.get()].1 = value;
                 duplicate.get_or_insert(key);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::error::{self, Result};
 use crate::pickle::{Graph, NodeId};
 
-pub(crate) use key::{float_repr, integer, unique_pairs};
+pub(crate) use key::{Identity, float_repr, identity, integer, unique_pairs};
 pub use paths::{PathId, Paths};
 
 /// A name that safetensors can carry: never `__metadata__`, and within the limit.

@@ -248,5 +248,5 @@ fn broken_files_are_one_clear_error_and_leave_nothing_behind() {
 
 #[test]
 fn hostile_files_are_refused_and_leave_nothing_behind() {
-    check_folder("hostile", 55);
+    check_folder("hostile", 56);
 }
