@@ -180,8 +180,8 @@ impl EmbeddedSource {
         let global = graph.global(object.callable)?;
         let Some(Meaning::EmbeddedSource) = meaning(&global.module, &global.name) else { return None };
         let &[description] = graph.tuple(object.args)? else { return None };
-        let (pairs, _) = unique_pairs(graph, pairs_of(graph, description)?);
-        let (state, rest): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(key, _)| graph.str(*key) == Some("state"));
+        let (state, rest): (Vec<_>, Vec<_>) =
+            pairs_of(graph, description)?.into_iter().partition(|(key, _)| graph.str(*key) == Some("state"));
         let &[(_, state)] = state.as_slice() else { return None };
         Some(EmbeddedSource { state, rest })
     }

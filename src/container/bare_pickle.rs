@@ -33,6 +33,11 @@ pub(super) fn sniff(head: &[u8]) -> bool {
     true
 }
 
+/// Whether bytes start as no text does: with a `PROTO` as Python writes it.
+pub(super) fn has_magic(head: &[u8]) -> bool {
+    matches!(head, [0x80, 2..=5, ..])
+}
+
 /// Whether this could be the name of a module, class or function.
 fn is_dotted(name: &str) -> bool {
     name.split('.').all(|part| {

@@ -179,8 +179,7 @@ pub(crate) fn merge(kind: Kind, facts: Vec<(&'static str, String)>, checkpoints:
     let (graph, values) = Graph::given(&Place::start_of(""), Some(&keys))?;
     let mut merged = Document { facts, ..Document::of_pickle(kind, graph, Region::memory(Default::default())) };
     for ((_, document), value) in checkpoints.into_iter().zip(values) {
-        let root = merged.adopt(document)?;
-        merged.graph.link(value, root);
+        merged.put(value, document)?;
     }
     Ok(merged)
 }

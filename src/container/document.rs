@@ -121,6 +121,16 @@ impl Document {
         Ok(root)
     }
 
+    /// Puts `other` in the place of one of its values.
+    ///
+    /// # Errors
+    /// Those of [`Document::adopt`].
+    pub(crate) fn put(&mut self, place: NodeId, other: Document) -> Result<()> {
+        let root = self.adopt(other)?;
+        self.graph.link(place, root);
+        Ok(())
+    }
+
     /// All that loading the file runs.
     pub(crate) fn into_graphs(mut self) -> Vec<Graph> {
         self.side_pickles.push(self.graph);

@@ -244,8 +244,7 @@ pub(super) fn read_companions(document: &mut Document, options: &ReadOptions) ->
         } else {
             NpyHeader::read(&mut region.reader(), region.len(), &start)?;
             let array = super::npy::open(&region, &start, options)?;
-            let root = document.adopt(array)?;
-            document.graph.link(id, root);
+            document.put(id, array)?;
         }
         document.companions.push(source);
     }

@@ -189,5 +189,5 @@ fn head(region: &Region) -> Result<Vec<u8>> {
 /// Whether a file starts like a container, with bytes that a text does not start with.
 fn has_magic(head: &[u8]) -> bool {
     let strict = &SNIFF[..SNIFF.len() - 1];
-    strict.iter().any(|(sniff, _)| sniff(head)) || matches!(head, [0x80, 2..=5, ..])
+    strict.iter().any(|(sniff, _)| sniff(head)) || bare_pickle::has_magic(head)
 }

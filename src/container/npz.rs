@@ -33,8 +33,7 @@ pub(super) fn open(mut members: Vec<Member>, start: &Place, options: &ReadOption
     let mut breaks = Breaks::default();
     for (member, value) in arrays().zip(values) {
         if let Some(array) = breaks.take(npy::open_member(member, options)) {
-            let root = document.adopt(array)?;
-            document.graph.link(value, root);
+            document.put(value, array)?;
         }
     }
     document.members = members;

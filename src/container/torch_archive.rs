@@ -144,6 +144,11 @@ pub(super) fn folder_of(members: &[Member], name: &str) -> Result<String> {
     Ok(first.name.split_inclusive('/').next().unwrap_or_default().to_owned())
 }
 
+/// Whether a file in a folder of storages is called as torch calls them: by a number.
+pub(super) fn is_storage_key(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Whether a member is `name` in a folder at the top.
 pub(super) fn is_in_a_folder(member: &str, name: &str) -> bool {
     member.split_once('/').is_some_and(|(_, rest)| rest == name)

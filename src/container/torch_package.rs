@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use crate::container::bundle::may_be_checkpoint;
-use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
-use crate::container::{Document, Inner, Kind, Member, Outcome};
+use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder, is_storage_key};
+use crate::container::{Document, Inner, Kind, Member, Outcome, bare_pickle};
 use crate::error::{self, Code, Result};
 use crate::finding::{Finding, Severity};
 use crate::limits::ReadOptions;
@@ -40,7 +40,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     for member in &archive.members {
         let Some(name) = archive.below(member).filter(|name| is_resource(name)) else { continue };
         let mut head = Vec::new();
-        let is_pickle = member.reader().take(2).read_to_end(&mut head).is_ok() && matches!(head.as_slice(), [0x80, 2..=5]);
+        let is_pickle = member.reader().take(2).read_to_end(&mut head).is_ok() && bare_pickle::has_magic(&head);
         if is_pickle || name.ends_with(".pkl") {
             pickles.push(name.to_owned());
         } else if may_be_checkpoint(member) {
@@ -70,8 +70,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     for (name, value) in files.iter().zip(&values[pickles.len()..]) {
         let member = archive.structural(name, "is a resource of the package")?.clone();
         if let Some(Some(nested)) = breaks.take(open_nested(&member, options, &mut archive.findings)) {
-            let root = document.adopt(nested)?;
-            document.graph.link(*value, root);
+            document.put(*value, nested)?;
         }
     }
     breaks.take(reduce_packaged(&mut document, &mut archive, options));
@@ -82,7 +81,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
 
 /// Whether this is a storage as torch 1.8 names them; other files in that folder are resources of a package of its name.
 fn is_old_storage(name: &str) -> bool {
-    name.strip_prefix("data/").is_some_and(|key| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit()))
+    name.strip_prefix("data/").is_some_and(is_storage_key)
 }
 
 /// A checkpoint in a form of its own; `None` for a file that only starts or is named like one.

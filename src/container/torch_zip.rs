@@ -4,7 +4,7 @@
 //! Defined by `_save` and `_load` in `torch/serialization.py`. Little-endian unless the member `byteorder` says `big`.
 
 use crate::container::bare_pickle::protocol;
-use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
+use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder, is_storage_key};
 use crate::container::{Document, Kind, Member, Outcome};
 use crate::limits::ReadOptions;
 use crate::place::Place;
@@ -20,7 +20,7 @@ pub(super) fn is_torch_zip(members: &[Member]) -> bool {
 pub(super) fn is_storage(member: &Member) -> bool {
     let below = member.name.split_once('/').map(|(_, rest)| rest);
     let key = below.and_then(|rest| STORAGE_FOLDERS.iter().find_map(|folder| rest.strip_prefix(folder)));
-    key.is_some_and(|key| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit()))
+    key.is_some_and(is_storage_key)
 }
 
 pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) -> Outcome {

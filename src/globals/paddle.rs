@@ -77,8 +77,10 @@ pub(super) fn as_bfloat16(reader: &mut Reader<'_>, value: Value) -> Value {
         return value;
     }
     tensor.dtype = Dtype::BF16;
-    let shape: Vec<i64> = tensor.view.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
-    Value::Lowered(Arc::new(Lowering::new("paddle_bfloat16", Some("bfloat16".to_owned()), &shape)), vec![Part::tensor("", id)])
+    Value::Lowered(
+        Arc::new(Lowering::new("paddle_bfloat16", Some("bfloat16".to_owned()), &tensor.view.signed_shape())),
+        vec![Part::tensor("", id)],
+    )
 }
 
 /// A parameter that was cut: its key, the node that describes it, and the entries of its pieces.

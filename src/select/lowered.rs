@@ -81,6 +81,5 @@ impl Collector {
 
 /// A tensor of a dtype without a twin in safetensors.
 fn by_dtype(tensor: &Tensor) -> Lowering {
-    let shape: Vec<i64> = tensor.view.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
-    Lowering::new(tensor.dtype.name(), Some(tensor.dtype.name().to_owned()), &shape)
+    Lowering::new(tensor.dtype.name(), Some(tensor.dtype.name().to_owned()), &tensor.view.signed_shape())
 }

@@ -192,8 +192,7 @@ fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: String, reason: &str) -> Lef
         Content::Absent(absence) => (absence.dtype.clone(), absence.shape.clone()),
         Content::Tensor(id) => {
             let tensor = checkpoint.tensor(*id);
-            let shape = tensor.view.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
-            (Some(tensor.dtype.name().to_owned()), Some(shape))
+            (Some(tensor.dtype.name().to_owned()), Some(tensor.view.signed_shape()))
         }
         Content::Unsupported(_) | Content::Wrapper => (None, None),
     };

@@ -93,6 +93,11 @@ impl View {
         &self.shape
     }
 
+    /// The same as signed integers, which records of shapes have.
+    pub(crate) fn signed_shape(&self) -> Vec<i64> {
+        self.shape.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()
+    }
+
     /// Bytes from one element to the next along each dimension; 0 where it has one element or is expanded.
     pub fn strides(&self) -> &[u64] {
         &self.strides

@@ -117,8 +117,7 @@ fn with_attributes(reader: &mut Reader<'_>, call: &Call, class: &str, state: Nod
     }
     reader.own_attributes(call.id);
     let tensor = reader.tensor_ref(id);
-    let shape: Vec<i64> = tensor.view.shape().iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
-    let lowering = Lowering::new("subclass", Some(tensor.dtype.name().to_owned()), &shape).with("class", class);
+    let lowering = Lowering::new("subclass", Some(tensor.dtype.name().to_owned()), &tensor.view.signed_shape()).with("class", class);
     Value::Lowered(Arc::new(lowering), vec![Part::tensor("", id)])
 }
 
