@@ -30,6 +30,7 @@ pub(crate) fn value(graph: &Graph, id: NodeId) -> String {
                 if pairs.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", crate::text::thousands(pairs.len() as u64)) };
             format!("a dict with {entries}{shown}")
         }
+        Node::Dynamic(..) => "a name that only calls would tell".to_owned(),
         Node::Global(_) => {
             graph.global(id).map_or_else(|| "a class".to_owned(), |global| format!("the class or function {}", printable(&global.path())))
         }

@@ -161,7 +161,7 @@ impl Error {
     /// The same error with what was found before it: a refusal must not hide a payload.
     #[must_use]
     pub(crate) fn with_findings(mut self, findings: &[Finding]) -> Self {
-        self.0.findings = findings.to_vec();
+        self.0.findings.extend_from_slice(findings);
         self
     }
 
@@ -285,8 +285,8 @@ pub(crate) fn pickle_truncated(place: &Place, what: &str, needed: u64, left: u64
         .help("the file is incomplete; download or copy it again")
 }
 
-pub(crate) fn needs_producer(place: &Place, opcode: &str, why: &str) -> Error {
-    Error::new(Code::PickleUnsupportedOpcode, format!("opcode {opcode} {why}")).at(place)
+pub(crate) fn needs_producer(opcode: &str, why: &str) -> Error {
+    Error::new(Code::PickleUnsupportedOpcode, format!("opcode {opcode} {why}"))
 }
 
 // ---- containers -----------------------------------------------------------------------------------------------
@@ -304,6 +304,11 @@ pub(crate) fn zip(message: impl Into<String>) -> Error {
 pub(crate) fn zip_ambiguous(message: impl Into<String>) -> Error {
     Error::new(Code::ZipAmbiguous, message)
         .help("two programs could read two different checkpoints from this file; have its author save it again")
+}
+
+/// The same for what is worth a finding of its own, which says why.
+pub(crate) fn zip_ambiguous_because(finding: Finding) -> Error {
+    zip_ambiguous(finding.message.clone()).at(&finding.place).with_findings(&[finding])
 }
 
 pub(crate) fn zip_crc(member: &str, recorded: u32, actual: u32) -> Error {

@@ -49,3 +49,27 @@ impl Finding {
         Finding { kind, severity: Severity::Note, global: None, place, message: message.into(), arguments: None }
     }
 }
+
+/// At most `max` findings of each kind, and then how many more there are: a flood says nothing new.
+pub(crate) fn at_most(max: usize, findings: Vec<Finding>) -> Vec<Finding> {
+    let mut counts: Vec<(&'static str, usize, Place)> = Vec::new();
+    let mut kept = Vec::new();
+    for finding in findings {
+        let count = match counts.iter_mut().find(|(kind, ..)| *kind == finding.kind) {
+            Some((_, count, _)) => count,
+            None => {
+                counts.push((finding.kind, 0, finding.place.clone()));
+                &mut counts.last_mut().unwrap_or_else(|| unreachable!("one was just added")).1
+            }
+        };
+        *count += 1;
+        if *count <= max {
+            kept.push(finding);
+        }
+    }
+    for (kind, count, place) in counts.into_iter().filter(|(_, count, _)| *count > max) {
+        let more = crate::text::count((count - max) as u64, "more finding");
+        kept.push(Finding::note(kind, place, format!("and {more} like these")));
+    }
+    kept
+}

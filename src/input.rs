@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use crate::checkpoint;
-use crate::container::{self, Document, Inner, Kind, Outcome, Packaged};
+use crate::container::{self, Contents, Document, Inner, Kind, Outcome, Packaged};
 use crate::digest::Sha;
 use crate::error::Result;
 use crate::filenames;
@@ -30,8 +30,7 @@ enum Form {
 struct Bundle {
     kind: Kind,
     facts: Vec<(&'static str, String)>,
-    checkpoints: Vec<Packaged>,
-    others: Vec<(String, u64)>,
+    contents: Contents,
 }
 
 /// The file that a document was read from.
@@ -67,18 +66,20 @@ impl Input {
                 // What is beside a bundle belongs to no pickle inside of it.
                 read.beside = None;
                 let (kind, facts) = (bundle.kind, bundle.facts.clone());
-                let contents = bundle.contents(&read)?;
-                Form::Bundle(Bundle { kind, facts, checkpoints: contents.checkpoints, others: contents.others })
+                Form::Bundle(Bundle { kind, facts, contents: bundle.contents(&read) })
             }
         };
         Ok(Input { source, read, form, sha256: Arc::default() })
     }
 
-    /// The paths of the checkpoints in a bundle; `None` for a file that is one checkpoint.
+    /// The paths of the checkpoints in a bundle; `None` for a file that is one checkpoint, and for a bundle that is refused as a
+    /// whole.
     pub fn checkpoints(&self) -> Option<Vec<&str>> {
         match &self.form {
-            Form::Checkpoint(_) => None,
-            Form::Bundle(bundle) => Some(bundle.checkpoints.iter().map(|packaged| packaged.name.as_str()).collect()),
+            Form::Bundle(bundle) if bundle.contents.refused.is_none() => {
+                Some(bundle.contents.checkpoints.iter().map(|packaged| packaged.name.as_str()).collect())
+            }
+            _ => None,
         }
     }
 
@@ -89,39 +90,46 @@ impl Input {
     pub(crate) fn read(self) -> Result<(Read, Origin), Box<Broken>> {
         let handle = Origin { source: self.source, sha256: self.sha256 };
         if let Form::Bundle(_) = self.form {
-            self.read.forget_decoded();
+            self.read.forget();
         }
         let bundle = match self.form {
             Form::Checkpoint(open) => return Ok((Read { document: open()?, member: None, merged: false }, handle)),
             Form::Bundle(bundle) => bundle,
         };
+        let Bundle { kind, facts, contents } = bundle;
+        let Contents { checkpoints, others: other_files, findings, side_pickles, refused } = contents;
         let mut with_tensors: Vec<(String, Document)> = Vec::new();
         let mut others = Vec::new();
         let mut breaks = Breaks::default();
-        for packaged in &bundle.checkpoints {
+        if let Some(error) = refused {
+            breaks.take::<Document>(Err(error.into()));
+        }
+        for packaged in &checkpoints {
             match breaks.take(open(packaged, &self.read)) {
                 Some(document) if checkpoint::holds_tensors(&document, &self.read) => with_tensors.push((packaged.name.clone(), document)),
                 Some(document) => others.push(document),
                 None => {}
             }
         }
-        if let Some(broken) = breaks.into_first() {
-            let read = with_tensors.into_iter().map(|(_, document)| document).chain(others);
-            return Err(broken.after(read.flat_map(Document::into_graphs).collect()));
+        if with_tensors.is_empty() {
+            breaks.take::<Document>(Err(container::no_checkpoints(kind).into()));
         }
-        let mut read = match with_tensors.len() {
-            0 => return Err(container::no_checkpoints(bundle.kind).into()),
-            1 => {
-                let (name, mut document) = with_tensors.remove(0);
-                document.facts.splice(0..0, bundle.facts);
-                Read { document, member: Some(name), merged: false }
-            }
-            _ => {
-                let named = with_tensors.into_iter().map(|(name, document)| (container::stem(&name).to_owned(), document)).collect();
-                Read { document: container::merge(bundle.kind, bundle.facts, named)?, member: None, merged: true }
-            }
+        if let Some(mut broken) = breaks.into_first() {
+            broken.error = broken.error.with_findings(&findings);
+            let read = with_tensors.into_iter().map(|(_, document)| document).chain(others);
+            return Err(broken.after(read.flat_map(Document::into_graphs).chain(side_pickles).collect()));
+        }
+        let mut read = if with_tensors.len() == 1 {
+            let (name, mut document) = with_tensors.remove(0);
+            document.facts.splice(0..0, facts);
+            Read { document, member: Some(name), merged: false }
+        } else {
+            let named = with_tensors.into_iter().map(|(name, document)| (container::stem(&name).to_owned(), document)).collect();
+            Read { document: container::merge(kind, facts, named)?, member: None, merged: true }
         };
-        read.document.others = bundle.others;
+        read.document.others = other_files;
+        read.document.findings.splice(0..0, findings);
+        read.document.side_pickles.extend(side_pickles);
         // Pickles without tensors are judged all the same.
         for mut other in others {
             read.document.findings.append(&mut other.findings);
@@ -136,11 +144,14 @@ impl Input {
     /// Whatever is wrong with it.
     pub(crate) fn read_one(&self, index: usize) -> Result<(Read, Origin), Box<Broken>> {
         let Form::Bundle(bundle) = &self.form else { unreachable!("only bundles have numbered checkpoints") };
-        let packaged = &bundle.checkpoints[index];
-        self.read.forget_decoded();
-        let mut document = open(packaged, &self.read)?;
+        let Contents { checkpoints, others, findings, side_pickles, .. } = &bundle.contents;
+        let packaged = &checkpoints[index];
+        self.read.forget();
+        let mut document = open(packaged, &self.read).map_err(|broken| broken.after(side_pickles.clone()))?;
         document.facts.splice(0..0, bundle.facts.clone());
-        document.others.clone_from(&bundle.others);
+        document.others.clone_from(others);
+        document.findings.splice(0..0, findings.iter().cloned());
+        document.side_pickles.extend(side_pickles.iter().cloned());
         let handle = Origin { source: Arc::clone(&self.source), sha256: Arc::clone(&self.sha256) };
         Ok((Read { document, member: Some(packaged.name.clone()), merged: false }, handle))
     }

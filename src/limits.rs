@@ -50,7 +50,7 @@ limits! {
     pickle_bytes, "pickle-bytes" = 512 << 20;
     /// Opcodes of one pickle. Stops streams that are long and hold nothing.
     opcodes, "opcodes" = 200_000_000;
-    /// Bytes of memory for what one pickle builds. Stops streams of a million nested containers.
+    /// Bytes of memory for what the pickles of one checkpoint build. Stops streams of a million nested containers.
     memory_bytes, "memory-bytes" = 384 << 20;
     /// Keys and indices between the root and a tensor. Stops endless nesting.
     depth, "depth" = 1_000;
@@ -85,8 +85,12 @@ pub struct ReadOptions {
     /// The folder of the input, where joblib before 0.10 keeps the arrays of a pickle in files of their own. Without it, they
     /// are missing.
     pub beside: Option<PathBuf>,
+    /// Look for pickles also where data should be, such as in the storages of a checkpoint.
+    pub everywhere: bool,
     /// Bytes that were decoded of the input so far.
     pub(crate) decoded: Decoded,
+    /// Bytes of memory that its pickles took so far.
+    memory: Arc<AtomicU64>,
 }
 
 /// A count that all readers of one input share.
@@ -101,7 +105,27 @@ impl ReadOptions {
     /// The same for an input of its own, which has `bytes`.
     pub(crate) fn for_input(&self, bytes: u64) -> Self {
         let decoded = Decoded { bytes: Arc::default(), budget: Some(self.limits.decompressed_budget(bytes)) };
-        ReadOptions { decoded, ..self.clone() }
+        ReadOptions { decoded, memory: Arc::default(), ..self.clone() }
+    }
+
+    /// The limits for the next pickle of the input.
+    pub(crate) fn limits_left(&self) -> Limits {
+        Limits { memory_bytes: self.limits.memory_bytes.saturating_sub(self.memory()), ..self.limits.clone() }
+    }
+
+    /// Counts memory that a pickle took.
+    pub(crate) fn count_memory(&self, bytes: u64) {
+        self.memory.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Memory that the pickles of the input took so far.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Takes back what was counted of pickles that are dropped again.
+    pub(crate) fn forget_memory(&self, before: u64) {
+        self.memory.store(before, Ordering::Relaxed);
     }
 
     /// Counts bytes that were decoded of data that has `compressed` bytes.
@@ -118,8 +142,9 @@ impl ReadOptions {
     }
 
     /// Starts counting again: what was decoded to look into it is decoded again to be read.
-    pub(crate) fn forget_decoded(&self) {
+    pub(crate) fn forget(&self) {
         self.decoded.bytes.store(0, Ordering::Relaxed);
+        self.forget_memory(0);
     }
 }
 

@@ -120,8 +120,11 @@ impl Checkpoint {
 /// Whether anything in a document is a tensor, with data or not; true, too, when it cannot be understood, so that whoever asks
 /// for its tensors is told why.
 pub(crate) fn holds_tensors(document: &Document, options: &ReadOptions) -> bool {
+    let before = options.memory();
     let mut reader = Reader::new(document, options);
-    match evaluate(&mut reader) {
+    let values = evaluate(&mut reader);
+    options.forget_memory(before);
+    match values {
         Ok(values) => values.values().any(|value| !matches!(value, Value::StandsFor(_) | Value::ObjectArray { .. })),
         Err(_) => true,
     }

@@ -223,12 +223,7 @@ impl<'a> Walk<'a> {
     }
 
     fn keyed(&mut self, pairs: impl IntoIterator<Item = (NodeId, NodeId)>) -> Vec<Entry> {
-        let (unique, duplicate) = unique_pairs(self.graph, pairs);
-        if let Some(key) = duplicate {
-            let shown = Step::key(self.graph, key);
-            let message = format!("a dict sets the key {shown} twice; the last value counts, as in Python");
-            self.findings.push(Finding::note("duplicate-key", self.graph.place(key), message));
-        }
+        let (unique, _) = unique_pairs(self.graph, pairs);
         // A key may hold a tensor itself.
         let keys = unique.iter().enumerate().filter(|(_, (key, _))| self.holds[key.index()]);
         let keys: Vec<Entry> =

@@ -2,9 +2,8 @@
 //! writes is one too, with other bytes between the opcodes.
 
 use crate::container::joblib::{self, Spliced};
-use crate::container::{Document, Kind, Outcome};
-use crate::error::{Code, Error};
-use crate::finding::Finding;
+use crate::container::{Document, Kind, Outcome, count_memory, trailing};
+use crate::error::Code;
 use crate::limits::{Limits, ReadOptions};
 use crate::pickle::{self, Broken, Decoder, Op};
 use crate::place::Place;
@@ -48,7 +47,7 @@ fn is_dotted(name: &str) -> bool {
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let stream = region.bytes()?;
     let mut arrays = Spliced::new(&stream, region, start, options);
-    let run = pickle::run_with(&stream, start, &options.limits, &mut arrays);
+    let run = count_memory(pickle::run_with(&stream, start, &options.limits_left(), &mut arrays), options);
     let run = run.and_then(|graph| match joblib::check_uses(&graph) {
         Ok(()) => Ok(graph),
         Err(error) => Err(Box::<Broken>::from(error).after(vec![graph])),
@@ -57,27 +56,11 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         Ok(graph) => graph,
         Err(broken) => return Err(broken.after(arrays.into_graphs())),
     };
-    let mut findings = Vec::new();
-    let rest = stream.slice(graph.end() as usize..);
-    if !rest.is_empty() {
-        let place = start.advanced(graph.end());
-        // One that breaks counts too, when it had something to make: cutting a byte off must not hide it.
-        let more = match pickle::run(&rest, &place, &options.limits) {
-            Ok(_) => true,
-            Err(broken) => broken.graphs.iter().any(|graph| graph.ids().any(|id| graph.object(id).is_some())),
-        };
-        if more {
-            let error = Error::new(Code::PickleMultiple, format!("a second pickle follows the first, {} bytes in all", rest.len()))
-                .at(&place)
-                .help("Python's pickle.load reads only the first one; split the file so that nothing is lost");
-            return Err(Box::<Broken>::from(error).after(vec![graph]));
-        }
-        findings.push(Finding::note(
-            "trailing-data",
-            place,
-            format!("{} bytes follow the end of the pickle; Python ignores them", rest.len()),
-        ));
-    }
+    let end = graph.end();
+    let findings = match trailing::read(&stream.slice(end as usize..), &start.advanced(end), options) {
+        Ok(findings) => findings,
+        Err(broken) => return Err(broken.after(arrays.into_graphs()).after(vec![graph])),
+    };
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
     let mut document = Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) };
     let spliced = !arrays.is_empty();

@@ -3,13 +3,13 @@
 
 use std::io::Read;
 
-use crate::container::{Document, Inner, Kind, Member, peek};
+use crate::container::{Document, Inner, Kind, Member, hidden, peek};
 use crate::error::{Code, Error, Result};
 use crate::filenames;
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph};
 use crate::place::Place;
-use crate::scratch::Scratch;
 use crate::source::Region;
 
 /// An archive of files.
@@ -18,6 +18,10 @@ pub struct Bundle {
     pub kind: Kind,
     pub facts: Vec<(&'static str, String)>,
     pub files: Vec<Packed>,
+    /// What is odd about the archive itself.
+    pub findings: Vec<Finding>,
+    /// Pickles that stand between its members.
+    pub side_pickles: Vec<Graph>,
 }
 
 /// A file in an archive.
@@ -50,6 +54,12 @@ pub struct Contents {
     pub checkpoints: Vec<Packaged>,
     /// Other files, with their sizes.
     pub others: Vec<(String, u64)>,
+    /// What is odd about the archive, and about those inside of it.
+    pub findings: Vec<Finding>,
+    /// Pickles that are in no checkpoint: between members, and in files that only now turn out to hold one.
+    pub side_pickles: Vec<Graph>,
+    /// Why nothing of it may be converted.
+    pub refused: Option<Error>,
 }
 
 /// Endings of checkpoints and of nothing else: a file that is called so and is none is damaged.
@@ -59,34 +69,54 @@ const OTHER_ENDINGS: &[&str] = &["pk", "p", "ckpt", "bin", "sav", "model"];
 
 impl Bundle {
     /// The checkpoints in it, in the order of the archive.
-    ///
-    /// # Errors
-    /// The limit on nesting; `zip-ambiguous` or `tar-ambiguous` for a path that leads out of the archive.
-    pub fn contents(self, options: &ReadOptions) -> Result<Contents> {
+    pub fn contents(self, options: &ReadOptions) -> Contents {
         let mut found = Contents::default();
-        self.collect("", options, 1, &mut found)?;
-        Ok(found)
+        self.collect("", options, 1, &mut found);
+        found
     }
 
-    fn collect(self, prefix: &str, options: &ReadOptions, depth: u64, found: &mut Contents) -> Result<()> {
-        options.limits.nesting(depth)?;
+    /// What all pickles in it would run, for a bundle that is no input of its own and inside of `depth` others.
+    pub(super) fn graphs(self, start: &Place, options: &ReadOptions, depth: u64) -> Vec<Graph> {
+        let mut found = Contents::default();
+        let prefix = if start.member.is_empty() { String::new() } else { format!("{}/", start.member) };
+        self.collect(&prefix, options, depth + 1, &mut found);
+        let mut graphs = found.side_pickles;
+        for packaged in found.checkpoints {
+            let Ok(region) = packaged.content else { continue };
+            graphs.extend(hidden::in_region(&region, &Place::start_of(&packaged.name), options, depth + 1));
+        }
+        graphs
+    }
+
+    fn collect(self, prefix: &str, options: &ReadOptions, depth: u64, found: &mut Contents) {
+        found.findings.extend(self.findings);
+        found.side_pickles.extend(self.side_pickles);
+        if let Err(error) = options.limits.nesting(depth) {
+            found.refused.get_or_insert(error);
+            return;
+        }
         for file in self.files {
             let name = format!("{prefix}{}", file.name);
             if !is_inside(&name) {
                 let code = if self.kind == Kind::Zip { Code::ZipAmbiguous } else { Code::TarAmbiguous };
                 let shown = crate::text::quoted(&name, 200);
-                return Err(Error::new(code, format!("member {shown} would be unpacked outside of the archive's folder"))
-                    .help("nothing is read of an archive that reaches elsewhere; have its author make it again"));
+                let error = Error::new(code, format!("member {shown} would be unpacked outside of the archive's folder"));
+                found
+                    .refused
+                    .get_or_insert(error.help("nothing is read of an archive that reaches elsewhere; have its author make it again"));
             }
-            let len = file.len();
-            match file.checkpoint(options, depth) {
-                Ok(None) => found.others.push((name, len)),
+            match file.checkpoint(&name, options, depth) {
+                Ok(None) => {
+                    if let Ok(region) = file.region(options) {
+                        found.side_pickles.extend(hidden::in_region(&region, &Place::start_of(&name), options, depth + 1));
+                    }
+                    found.others.push((name, file.len()));
+                }
                 Ok(Some((region, Inner::Document(_)))) => found.checkpoints.push(Packaged { name, content: Ok(region) }),
-                Ok(Some((_, Inner::Bundle(inner)))) => inner.collect(&format!("{}/", stem(&name)), options, depth + 1, found)?,
+                Ok(Some((_, Inner::Bundle(inner)))) => inner.collect(&format!("{}/", stem(&name)), options, depth + 1, found),
                 Err(error) => found.checkpoints.push(Packaged { name, content: Err(error) }),
             }
         }
-        Ok(())
     }
 }
 
@@ -98,37 +128,28 @@ impl Packed {
         }
     }
 
-    /// What the file is, when it is a checkpoint or a bundle.
-    fn checkpoint(self, options: &ReadOptions, depth: u64) -> Result<Option<(Region, Inner)>> {
-        let name = self.name.clone();
+    /// What the file is, when it is a checkpoint or a bundle. `name` is its path.
+    fn checkpoint(&self, name: &str, options: &ReadOptions, depth: u64) -> Result<Option<(Region, Inner)>> {
         let may_be_one = match &self.content {
-            PackedContent::Plain(region) => looks_like_one(&self.name, &mut region.reader()),
+            PackedContent::Plain(region) => looks_like_one(name, &mut region.reader()),
             PackedContent::Zipped(member) => may_be_checkpoint(member),
         };
         if !may_be_one {
             return Ok(None);
         }
         let region = self.region(options)?;
-        match peek(&region, &Place::start_of(&name), options, depth) {
+        match peek(&region, &Place::start_of(name), options, depth) {
             Ok(inner) => Ok(Some((region, inner))),
             // One whose name says that it is a checkpoint must not go missing when it is damaged.
-            Err(e) if !has_ending(&name, CHECKPOINT_ENDINGS) && is_unknown(&e) => Ok(None),
-            Err(e) => Err(e.at(&Place::start_of(&name))),
+            Err(e) if !has_ending(name, CHECKPOINT_ENDINGS) && is_unknown(&e) => Ok(None),
+            Err(e) => Err(e.at(&Place::start_of(name))),
         }
     }
 
-    fn region(self, options: &ReadOptions) -> Result<Region> {
-        match self.content {
-            PackedContent::Plain(region) => Ok(region),
-            PackedContent::Zipped(member) => {
-                let mut scratch = Scratch::new(options.scratch.as_deref());
-                if member.deflated {
-                    options.count_decoded(member.len, "a member", member.stored.len())?;
-                }
-                let crc = member.decode(&mut |chunk| scratch.write(chunk))?;
-                super::check_crc(&member.place.member, member.crc, crc, options)?;
-                if member.deflated { scratch.finish() } else { Ok(member.stored) }
-            }
+    fn region(&self, options: &ReadOptions) -> Result<Region> {
+        match &self.content {
+            PackedContent::Plain(region) => Ok(region.clone()),
+            PackedContent::Zipped(member) => member.region(options),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::container::{Document, Given, compressed};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::numpy::{NpyHeader, NumpyDtype, RawArray, is_fortran};
-use crate::pickle::{self, Between, Broken, GlobalUse, Graph, Node, NodeId};
+use crate::pickle::{self, Between, Broken, GlobalUse, Graph, Node, NodeId, Skip};
 use crate::place::Place;
 use crate::source::{Region, Source};
 use crate::storage::Content;
@@ -108,13 +108,11 @@ pub(super) struct Spliced<'a> {
     options: &'a ReadOptions,
     arrays: Vec<(NodeId, RawArray)>,
     pickles: Vec<(NodeId, Graph, Region)>,
-    /// Memory that the pickles took.
-    memory: u64,
 }
 
 impl<'a> Spliced<'a> {
     pub fn new(stream: &Bytes, region: &'a Region, start: &'a Place, options: &'a ReadOptions) -> Self {
-        Spliced { stream: stream.clone(), region, start, options, arrays: Vec::new(), pickles: Vec::new(), memory: 0 }
+        Spliced { stream: stream.clone(), region, start, options, arrays: Vec::new(), pickles: Vec::new() }
     }
 
     /// The pickles between the opcodes, when the pickle around them broke.
@@ -144,15 +142,15 @@ impl<'a> Spliced<'a> {
     ///
     /// # Errors
     /// `truncated`, and whatever is wrong with the array.
-    fn array(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<u64> {
+    fn array(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Skip> {
         let place = self.start.advanced(at);
         let bad = |what: &str| error::tensor_invalid(&place, format!("an array of joblib {what}"));
         let state = State::of(graph, object).ok_or_else(|| bad("has no state that joblib writes"))?;
         let dtype = state.get("dtype").ok_or_else(|| bad("has no dtype"))?;
         let dtype = NumpyDtype::from_pickle(graph, dtype).map_err(|what| bad(&format!("has a dtype that {what}")))?;
         if dtype.has_objects() {
-            let mut limits = self.options.limits.clone();
-            limits.memory_bytes = limits.memory_bytes.saturating_sub(self.memory);
+            let mut limits = self.options.limits_left();
+            limits.memory_bytes = limits.memory_bytes.saturating_sub(graph.memory());
             let nested = pickle::run(&self.stream.slice(at as usize..), &place, &limits);
             let nested = nested.map_err(|broken| {
                 // What it would run is judged with the rest.
@@ -161,10 +159,10 @@ impl<'a> Spliced<'a> {
                 error
             })?;
             let end = at + nested.end();
-            self.memory += nested.memory();
+            let memory = nested.memory();
             let region = self.region.slice(at, nested.end()).unwrap_or_else(|| self.region.clone());
             self.pickles.push((object, nested, region));
-            return Ok(end);
+            return Ok(Skip { to: end, memory });
         }
         let shape = state.dims("shape").ok_or_else(|| bad("has no shape"))?;
         let fortran = match state.get("order").and_then(|order| graph.str(order)) {
@@ -186,12 +184,12 @@ impl<'a> Spliced<'a> {
         let place = self.start.advanced(data);
         let content = Content::Plain(region);
         self.arrays.push((object, RawArray { dtype, shape, fortran, content, content_bytes: len, offset: 0, len, place }));
-        Ok(data + len)
+        Ok(Skip { to: data + len, memory: size_of::<RawArray>() as u64 })
     }
 }
 
 impl Between for Spliced<'_> {
-    fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>> {
+    fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<Skip>> {
         match wrapper(graph, object) {
             Some(Wrapper::Inline) => self.array(graph, object, at).map(Some),
             _ => Ok(None),

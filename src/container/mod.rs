@@ -7,6 +7,7 @@ mod bundle;
 mod compressed;
 mod document;
 mod foreign;
+mod hidden;
 mod joblib;
 mod npy;
 mod npz;
@@ -21,22 +22,28 @@ mod torch_tar;
 mod torch_zip;
 mod torchscript;
 mod torchscript_json;
+mod trailing;
 mod zip;
 mod zip_directory;
+mod zip_end;
+mod zip_entry;
+mod zip_fields;
 mod zip_member;
+
+use ::bytes::Bytes;
 
 use crate::error::{Code, Error, Result};
 use crate::limits::ReadOptions;
-use crate::pickle::Broken;
+use crate::pickle::{self, Broken, Graph};
 use crate::place::Place;
 use crate::source::Region;
 
 pub use document::{Document, Given, GivenTensor};
 
-pub(crate) use bundle::{Bundle, Packaged, merge, no_checkpoints, stem};
+pub(crate) use bundle::{Bundle, Contents, Packaged, merge, no_checkpoints, stem};
 pub(crate) use persistent_id::StorageRef;
 pub(crate) use storage_class::{StorageClass, storage_class};
-pub(crate) use zip_directory::{check_crc, check_stored, inflate};
+pub(crate) use zip_member::{check_crc, check_stored, inflate};
 
 /// The outer format of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,6 +195,24 @@ fn head(region: &Region) -> Result<Vec<u8>> {
 
 /// Whether a file starts like a container, with bytes that a text does not start with.
 fn has_magic(head: &[u8]) -> bool {
-    let strict = &SNIFF[..SNIFF.len() - 1];
-    strict.iter().any(|(sniff, _)| sniff(head)) || bare_pickle::has_magic(head)
+    is_sure(head) || bare_pickle::has_magic(head)
+}
+
+/// Whether a file starts like one that is more than a pickle.
+fn is_sure(head: &[u8]) -> bool {
+    SNIFF[..SNIFF.len() - 1].iter().any(|(sniff, _)| sniff(head))
+}
+
+/// Runs the pickle at the start of `stream` within what the other pickles of the input have left of the memory budget.
+fn run(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
+    count_memory(pickle::run(stream, start, &options.limits_left()), options)
+}
+
+fn count_memory(run: Result<Graph, Box<Broken>>, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
+    let built = match &run {
+        Ok(graph) => std::slice::from_ref(graph),
+        Err(broken) => &broken.graphs[..],
+    };
+    options.count_memory(built.iter().map(Graph::memory).sum());
+    run
 }

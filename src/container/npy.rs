@@ -1,11 +1,10 @@
 //! `.npy`: one array of numpy, or one pickle in which an array of Python objects is. Defined by `numpy/lib/format.py`.
 
-use crate::container::{Document, Kind, Member, Outcome, bare_pickle};
+use crate::container::{Document, Kind, Member, Outcome, bare_pickle, run, trailing};
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::numpy::{MAGIC, NpyHeader, RawArray};
-use crate::pickle;
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::Content;
@@ -41,10 +40,13 @@ fn objects(region: &Region, header: &NpyHeader, start: &Place, options: &ReadOpt
     let place = start.advanced(header.bytes);
     let stream = region.slice(header.bytes, region.len().saturating_sub(header.bytes)).unwrap_or_else(|| region.clone());
     let bytes = stream.bytes()?;
-    let graph = pickle::run(&bytes, &place, &options.limits)?;
+    let graph = run(&bytes, &place, options)?;
     let facts = vec![version(header), ("pickle_protocol", bare_pickle::protocol(&bytes).to_string())];
-    let findings = trailing(&place, graph.end(), stream.len());
-    Ok(Document { facts, findings, ..Document::of_pickle(Kind::Npy, graph, stream) })
+    let end = graph.end();
+    match trailing::read(&bytes.slice(end as usize..), &place.advanced(end), options) {
+        Ok(findings) => Ok(Document { facts, findings, ..Document::of_pickle(Kind::Npy, graph, stream) }),
+        Err(broken) => Err(broken.after(vec![graph])),
+    }
 }
 
 /// The array behind a header; `len` are the bytes of `content`, header included.
@@ -65,7 +67,7 @@ fn array(header: &NpyHeader, content: Content, len: u64, start: &Place) -> Resul
         content => (content, len, at, start.clone()),
     };
     let array = RawArray { dtype, shape, fortran, content, content_bytes, offset, len: data, place: start_of_content };
-    let findings = trailing(&place, data, left);
+    let findings = after_the_array(&place, data, left);
     Ok(Document { facts: vec![version(header)], findings, ..Document::of_arrays(Kind::Npy, start, None, vec![array])? })
 }
 
@@ -73,7 +75,7 @@ fn version(header: &NpyHeader) -> (&'static str, String) {
     ("npy_version", header.version.to_string())
 }
 
-fn trailing(place: &Place, used: u64, len: u64) -> Vec<Finding> {
+fn after_the_array(place: &Place, used: u64, len: u64) -> Vec<Finding> {
     let note = || {
         let message = format!("{} bytes follow the end of the array; numpy ignores them", len - used);
         Finding::note("trailing-data", place.advanced(used), message)

@@ -44,7 +44,8 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth
         return Ok(Inner::Document(Box::new(move || torch_tar::open(&members, &options))));
     }
     let files = members.into_iter().map(|member| Packed { name: member.name, content: PackedContent::Plain(member.content) }).collect();
-    Ok(Inner::Bundle(Bundle { kind: Kind::Tar, facts: Vec::new(), files }))
+    let (findings, side_pickles) = (Vec::new(), Vec::new());
+    Ok(Inner::Bundle(Bundle { kind: Kind::Tar, facts: Vec::new(), files, findings, side_pickles }))
 }
 
 fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<TarMember>> {

@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 
 use crate::container::bare_pickle::protocol;
-use crate::container::{Document, Kind, Outcome, StorageRef};
+use crate::container::{Document, Kind, Outcome, StorageRef, run, trailing};
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
-use crate::pickle::{self, Broken, Decoder, Graph, Node, NodeId, Op};
+use crate::pickle::{Broken, Decoder, Graph, Node, NodeId, Op};
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::{Content, Storage};
@@ -45,7 +45,7 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         if at == bytes.len() as u64 {
             return Err(error::truncated(&place, what, 1, 0).into());
         }
-        let graph = pickle::run(&bytes.slice(at as usize..), &place, &options.limits)?;
+        let graph = run(&bytes.slice(at as usize..), &place, options)?;
         at += graph.end();
         Ok(graph)
     };
@@ -86,9 +86,9 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         }
         None => {}
     }
-    if end < region.len() {
-        let message = format!("{} bytes follow the last storage; torch ignores them", region.len() - end);
-        findings.push(Finding::note("trailing-data", start.advanced(end), message));
+    match trailing::read(&bytes.slice(end as usize..), &start.advanced(end), options) {
+        Ok(trailing) => findings.extend(trailing),
+        Err(broken) => return Err(broken.after(vec![magic, version, system, graph, keys])),
     }
     let side_pickles = vec![magic, version, system, keys];
     for pickle in &side_pickles {

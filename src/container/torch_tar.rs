@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use ::bytes::Bytes;
 
 use crate::container::tar::TarMember;
-use crate::container::{Document, Given, GivenTensor, Kind, Outcome, StorageClass, storage_class};
+use crate::container::{Document, Given, GivenTensor, Kind, Outcome, StorageClass, run, storage_class};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
-use crate::pickle::{self, Broken, Graph, Node, NodeId};
+use crate::pickle::{Broken, Graph, Node, NodeId};
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::{Content, Storage};
@@ -36,7 +36,7 @@ pub(super) fn open(members: &[TarMember], options: &ReadOptions) -> Outcome {
 
 fn read(members: &[TarMember], options: &ReadOptions, side_pickles: &mut Vec<Graph>) -> Outcome {
     let object = find(members, "pickle", "describes the checkpoint")?;
-    let graph = pickle::run(&object.content.bytes()?, &object.place, &options.limits)?;
+    let graph = run(&object.content.bytes()?, &object.place, options)?;
     // What the object would run must not be lost when the rest of the file is broken.
     match data(members, options, side_pickles, &graph) {
         Ok((storages, given)) => {
@@ -118,7 +118,8 @@ impl<'a> Stream<'a> {
 
     /// The next pickle, which makes only numbers, names and tuples of them. The last one is kept to be judged.
     fn pickle(&mut self) -> Result<&Graph> {
-        let graph = pickle::run(&self.bytes.slice(self.at as usize..), &self.place(), &self.options.limits).map_err(|broken| {
+        let before = self.options.memory();
+        let graph = run(&self.bytes.slice(self.at as usize..), &self.place(), self.options).map_err(|broken| {
             let Broken { error, graphs } = *broken;
             self.pickles.extend(graphs);
             error
@@ -131,6 +132,7 @@ impl<'a> Stream<'a> {
         self.at += graph.end();
         // Those that are kept are few: one that holds nothing but what was just checked is not worth its memory.
         self.pickles.truncate(1);
+        self.options.forget_memory(before);
         self.pickles.push(graph);
         Ok(&self.pickles[self.pickles.len() - 1])
     }

@@ -1,9 +1,16 @@
 //! Which kind of checkpoint a zip archive is, by the names of its members.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::container::bundle::{Bundle, Packed, PackedContent};
-use crate::container::{Inner, Kind, Member, Outcome, npz, pt2, torch_package, torch_zip, torchscript, torchscript_json, zip_directory};
+use crate::container::zip_directory::Directory;
+use crate::container::{
+    Document, Inner, Kind, Member, Outcome, hidden, npz, pt2, torch_package, torch_zip, torchscript, torchscript_json, zip_directory,
+};
 use crate::error::{self, Code, Error, Result};
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
+use crate::pickle::{Broken, Graph};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -25,24 +32,68 @@ const KINDS: &[(IsKind, Open)] = &[
     (npz::is_npz, npz::open),
 ];
 
-pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth: u64) -> Result<Inner> {
-    let members = zip_directory::read(region, start, &options.limits)?;
-    if members.is_empty() {
-        let error = Error::new(Code::NoTensors, "the file holds no tensors: it is a zip archive without members");
-        return Err(error.help("if it should hold some, the save was interrupted; have its author save it again"));
-    }
+pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Result<Inner> {
+    let Directory { members, findings, gaps } = match zip_directory::read(region, start, &options.limits) {
+        Ok(directory) => directory,
+        // What its pickles would run is said all the same.
+        Err(error) => {
+            let (region, start, options) = (region.clone(), start.clone(), options.clone());
+            return Ok(Inner::Document(Box::new(move || {
+                let graphs = hidden::in_gap(&region, &start, &options);
+                Err(Box::<Broken>::from(error).after(graphs))
+            })));
+        }
+    };
+    let unlisted = |start: &Place, options: &ReadOptions| -> Vec<Graph> {
+        let in_gap = |gap: &Region| {
+            let from = gap.file_offset().unwrap_or(0).saturating_sub(region.file_offset().unwrap_or(0));
+            hidden::in_gap(gap, &start.advanced(from), options)
+        };
+        gaps.iter().flat_map(in_gap).collect()
+    };
     if let Some((_, open)) = KINDS.iter().find(|(is_kind, _)| is_kind(&members)) {
+        let side_pickles = unlisted(start, options);
         let (start, options) = (start.clone(), options.clone());
-        return Ok(Inner::Document(Box::new(move || open(members, &start, &options))));
+        return Ok(Inner::Document(Box::new(move || {
+            with_the_rest(open(members, &start, &options), findings, side_pickles, &options, depth)
+        })));
     }
-    if members.iter().any(|m| m.name == "data.pkl") {
-        return Err(Error::new(Code::ZipMalformed, "member data.pkl is not in a folder, where torch writes it")
-            .help("the archive was zipped again without its folder; zip the folder itself"));
+    let error = if members.is_empty() {
+        let error = Error::new(Code::NoTensors, "the file holds no tensors: it is a zip archive without members");
+        error.help("if it should hold some, the save was interrupted; have its author save it again")
+    } else if members.iter().any(|m| m.name == "data.pkl") {
+        Error::new(Code::ZipMalformed, "member data.pkl is not in a folder, where torch writes it")
+            .help("the archive was zipped again without its folder; zip the folder itself")
+    } else if members.iter().any(torch_zip::is_storage) {
+        error::missing_entry("data.pkl", "describes the checkpoint")
+    } else {
+        let side_pickles = unlisted(start, options);
+        let files = members.into_iter().filter(|member| !member.name.ends_with('/'));
+        let files = files.map(|member| Packed { name: member.name.clone(), content: PackedContent::Zipped(member) }).collect();
+        return Ok(Inner::Bundle(Bundle { kind: Kind::Zip, facts: Vec::new(), files, findings, side_pickles }));
+    };
+    let mut graphs = unlisted(start, options);
+    let error = error.with_findings(&findings);
+    let options = options.clone();
+    Ok(Inner::Document(Box::new(move || {
+        graphs.extend(members.iter().flat_map(|member| hidden::in_member(member, &options, depth + 1)));
+        Err(Box::<Broken>::from(error).after(graphs))
+    })))
+}
+
+/// What was read of an archive, with what its format has no place for.
+fn with_the_rest(opened: Outcome, findings: Vec<Finding>, graphs: Vec<Graph>, options: &ReadOptions, depth: u64) -> Outcome {
+    let mut document = opened.map_err(|mut broken| {
+        broken.error = broken.error.with_findings(&findings);
+        broken.after(graphs.clone())
+    })?;
+    let Document { members, spaces, side_pickles, .. } = &mut document;
+    side_pickles.extend(graphs);
+    let storages: HashSet<&str> = spaces.iter().flat_map(HashMap::values).map(|storage| &*storage.place.member).collect();
+    let is_data = |member: &Member| !options.everywhere && storages.contains(&*member.place.member);
+    for member in members.iter().filter(|member| !member.structural && !is_data(member)) {
+        side_pickles.extend(hidden::in_member(member, options, depth + 1));
     }
-    if members.iter().any(torch_zip::is_storage) {
-        return Err(error::missing_entry("data.pkl", "describes the checkpoint"));
-    }
-    let files = members.into_iter().filter(|member| !member.name.ends_with('/'));
-    let files = files.map(|member| Packed { name: member.name.clone(), content: PackedContent::Zipped(member) }).collect();
-    Ok(Inner::Bundle(Bundle { kind: Kind::Zip, facts: Vec::new(), files }))
+    document.findings.splice(0..0, findings);
+    Ok(document)
 }

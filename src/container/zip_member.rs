@@ -4,11 +4,13 @@ use std::io::{BufReader, Read};
 
 use ::bytes::Bytes;
 
-use crate::container::{Member, check_crc, inflate};
+use crate::container::{Member, run, trailing};
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
-use crate::pickle::{self, Broken, Graph};
+use crate::pickle::{Broken, Graph};
+use crate::place::Place;
+use crate::scratch::Scratch;
 use crate::source::Region;
 use crate::storage::{Content, Storage};
 
@@ -90,6 +92,20 @@ impl Member {
         Ok((content, stream))
     }
 
+    /// Its content as a region, decoded once where it is compressed.
+    ///
+    /// # Errors
+    /// `zip-malformed`, `zip-crc`, the limit on decompressed bytes.
+    pub(super) fn region(&self, options: &ReadOptions) -> Result<Region> {
+        let mut scratch = Scratch::new(options.scratch.as_deref());
+        if self.deflated {
+            options.count_decoded(self.len, "a member", self.stored.len())?;
+        }
+        let crc = self.decode(&mut |chunk| scratch.write(chunk))?;
+        check_crc(&self.place.member, self.crc, crc, options)?;
+        if self.deflated { scratch.finish() } else { Ok(self.stored.clone()) }
+    }
+
     /// The pickle that it is, and its bytes. Bytes behind its end are a finding.
     ///
     /// # Errors
@@ -97,11 +113,71 @@ impl Member {
     pub(super) fn pickle(&self, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<(Graph, Region), Box<Broken>> {
         let (content, stream) = self.pickle_bytes(options, findings)?;
         let place = self.place.clone();
-        let graph = pickle::run(&content, &place, &options.limits)?;
-        if graph.end() < stream.len() {
-            let message = format!("{} bytes follow the end of the pickle; Python ignores them", stream.len() - graph.end());
-            findings.push(Finding::note("trailing-data", place.advanced(graph.end()), message));
+        let graph = run(&content, &place, options)?;
+        let end = graph.end();
+        match trailing::read(&content.slice(end as usize..), &place.advanced(end), options) {
+            Ok(trailing) => findings.extend(trailing),
+            Err(broken) => return Err(broken.after(vec![graph])),
         }
         Ok((graph, stream))
     }
+}
+
+/// Compares the CRC-32 of a member's content with the recorded one. torch writes 0 when it was told not to compute it,
+/// so that a 0 which does not fit is no damage; it is worth a finding.
+///
+/// # Errors
+/// `zip-crc` when the archive records another one, unless the options ignore that.
+pub(crate) fn check_crc(member: &str, recorded: u32, actual: u32, options: &ReadOptions) -> Result<Option<Finding>> {
+    let message = match recorded {
+        _ if recorded == actual => return Ok(None),
+        0 => "the archive records no checksum for this member".to_owned(),
+        _ if options.ignore_crc => format!("the CRC-32 is {actual:08x}, the archive records {recorded:08x}"),
+        _ => return Err(error::zip_crc(member, recorded, actual)),
+    };
+    Ok(Some(Finding::note("zip-crc", Place::start_of(member), message)))
+}
+
+/// Checks the checksums of the stored members of a small archive, where no pass over the whole file does.
+///
+/// # Errors
+/// `zip-crc`, and when the archive cannot be read.
+pub(crate) fn check_stored(members: &[Member], options: &ReadOptions) -> Result<()> {
+    for member in members.iter().filter(|member| !member.deflated) {
+        check_crc(&member.place.member, member.crc, crc32fast::hash(&member.stored.bytes()?), options)?;
+    }
+    Ok(())
+}
+
+/// Inflates a deflated member to `sink` and returns the CRC-32 of its content.
+///
+/// # Errors
+/// `zip-malformed` when the data is damaged or its size is not the recorded one; those of `sink`.
+pub(crate) fn inflate(name: &str, compressed: &Region, len: u64, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u32> {
+    let shown = crate::text::quoted(name, 200);
+    let mut crc = crc32fast::Hasher::new();
+    let input = std::io::BufReader::with_capacity(128 << 10, compressed.reader());
+    let mut decoder = flate2::bufread::DeflateDecoder::new(input);
+    let mut buffer = vec![0; 256 << 10];
+    let mut total = 0u64;
+    loop {
+        let n = decoder.read(&mut buffer).map_err(|e| error::zip(format!("the compressed data of member {shown} is damaged: {e}")))?;
+        if n == 0 {
+            break;
+        }
+        total += n as u64;
+        if total > len {
+            return Err(error::zip(format!("member {shown} inflates to more than the {len} bytes that the directory says")));
+        }
+        crc.update(&buffer[..n]);
+        sink(&buffer[..n])?;
+    }
+    if total != len || decoder.total_in() != compressed.len() {
+        return Err(error::zip(format!(
+            "member {shown} inflates to {total} bytes from {} of {}, expected {len}",
+            decoder.total_in(),
+            compressed.len()
+        )));
+    }
+    Ok(crc.finalize())
 }

@@ -72,6 +72,8 @@ pub enum Op<'a> {
     NewObjEx,
     /// A persistent id whose value is on the stack.
     BinPersId,
+    /// A number of the producer's `copyreg` registry.
+    Extension(u32),
     ReadOnlyBuffer,
 }
 
@@ -239,9 +241,9 @@ impl<'a> Decoder<'a> {
             op::BINPERSID => Op::BinPersId,
             op::READONLY_BUFFER => Op::ReadOnlyBuffer,
             op::PERSID => return Err(self.foreign(byte, "holds a persistent id as text, which no torch version reads")),
-            op::EXT1 | op::EXT2 | op::EXT4 => {
-                return Err(self.foreign(byte, "names an object by a number of the producer's own copyreg registry"));
-            }
+            op::EXT1 => self.extension::<1>()?,
+            op::EXT2 => self.extension::<2>()?,
+            op::EXT4 => self.extension::<4>()?,
             op::NEXT_BUFFER => return Err(self.foreign(byte, "takes its data from a buffer that is not in the file")),
             unknown => return Err(self.malformed(format!("byte {unknown:#04x} is not a pickle opcode"))),
         })
@@ -330,6 +332,14 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    fn extension<const N: usize>(&mut self) -> Result<Op<'a>> {
+        let number = self.array::<N>()?.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte));
+        match i32::try_from(number) {
+            Ok(1..) => Ok(Op::Extension(number)),
+            _ => Err(self.malformed(format!("the number of an extension is {number}, expected 1 to {}", i32::MAX))),
+        }
+    }
+
     fn global(&mut self) -> Result<(&'a str, &'a str)> {
         let module = self.identifier("the module of a global")?;
         let name = self.identifier("the name of a global")?;
@@ -359,6 +369,6 @@ impl<'a> Decoder<'a> {
     }
 
     fn foreign(&self, byte: u8, why: &str) -> error::Error {
-        error::needs_producer(&self.here(), name(byte).unwrap_or("?"), why)
+        error::needs_producer(name(byte).unwrap_or("?"), why).at(&self.here())
     }
 }

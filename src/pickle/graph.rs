@@ -106,6 +106,8 @@ pub enum Node {
     Global(GlobalId),
     /// A persistent id: what it stands for is the container's business.
     Persistent(NodeId),
+    /// A name whose module or whose own name only running other calls would tell.
+    Dynamic(NodeId, NodeId),
     /// Something that the container holds itself, without a pickle.
     Given,
     /// Something that was to be made by a call.
@@ -161,6 +163,25 @@ impl GlobalUse {
     pub fn path(&self) -> String {
         format!("{}.{}", self.module, self.name)
     }
+}
+
+/// What a stream does that makes no value. The stream ends there: what comes next would depend on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oddity {
+    /// The opcode that does it.
+    pub place: Place,
+    /// What it does.
+    pub what: OddityKind,
+}
+
+/// The kinds of [`Oddity`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OddityKind {
+    /// A class or function is looked up by a number of the producer's own `copyreg` registry.
+    Extension(u32),
+    /// A state or an item is given to a class, function or module itself, which changes it for the whole process.
+    Patched(String),
 }
 
 /// A text value: nearly always UTF-8, but Python text may hold lone surrogates.
@@ -233,6 +254,7 @@ pub struct Graph {
     /// What a container gives a value besides.
     pub(super) attached: HashMap<NodeId, Vec<(String, NodeId)>>,
     pub(super) root: NodeId,
+    pub(super) oddities: Vec<Oddity>,
     /// Bytes of memory that were debited for it.
     pub(super) memory: u64,
 }
@@ -249,6 +271,7 @@ impl Graph {
             links: HashMap::new(),
             attached: HashMap::new(),
             root: NodeId(0),
+            oddities: Vec::new(),
             memory: 0,
         }
     }
@@ -291,6 +314,28 @@ impl Graph {
     /// Never true: a pickle has at least its root.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// Whether loading it does more than make plain values.
+    pub fn does_anything(&self) -> bool {
+        !self.oddities.is_empty() || self.nodes.iter().any(|node| matches!(node, Node::Object(_) | Node::Global(_) | Node::Dynamic(..)))
+    }
+
+    /// Whether it holds more than numbers and text.
+    pub fn holds_data(&self) -> bool {
+        self.does_anything()
+            || self.nodes.iter().any(|node| match node {
+                Node::Persistent(_) => true,
+                Node::Bytes(blob) | Node::ByteArray(blob) => !blob.is_empty(),
+                Node::List(items) | Node::Set(items) => !items.is_empty(),
+                Node::Dict(pairs) => !pairs.is_empty(),
+                _ => false,
+            })
+    }
+
+    /// What is no value and yet has an effect.
+    pub fn oddities(&self) -> &[Oddity] {
+        &self.oddities
     }
 
     /// Where the opcode is that made this node.
@@ -450,6 +495,7 @@ impl Graph {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => items.clone(),
             Node::Dict(pairs) => flat(pairs).collect(),
             Node::Persistent(pid) => vec![*pid],
+            Node::Dynamic(module, name) => vec![*module, *name],
             Node::Object(object) => [object.callable, object.args]
                 .into_iter()
                 .chain(object.kwargs)

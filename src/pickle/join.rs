@@ -77,6 +77,7 @@ impl Graph {
         self.attached
             .extend(attached.map(|(id, given)| (moved(id), given.into_iter().map(|(name, value)| (name, moved(value))).collect())));
         self.streams.extend(other.streams.into_iter().map(|stream| Stream { first_node: stream.first_node + nodes as u32, ..stream }));
+        self.oddities.extend(other.oddities);
         self.memory = self.memory.saturating_add(other.memory);
         Ok(moved(other.root))
     }
@@ -123,6 +124,7 @@ impl Node {
             Node::Dict(items) => Node::Dict(pairs(items)),
             Node::Global(global) => Node::Global(globals[global.0 as usize]),
             Node::Persistent(pid) => Node::Persistent(id(pid)),
+            Node::Dynamic(module, name) => Node::Dynamic(id(module), id(name)),
             Node::Object(object) => Node::Object(Box::new(Object {
                 origin: object.origin,
                 callable: id(object.callable),

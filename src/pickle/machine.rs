@@ -9,9 +9,10 @@ use ::bytes::Bytes;
 
 use crate::error::{self, Error, Result};
 use crate::limits::Limits;
+use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
 use crate::pickle::decode::{Decoder, Op};
-use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream};
+use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Oddity, OddityKind, Origin, Stream};
 use crate::place::Place;
 
 /// Runs the pickle at the start of `stream`, whose first byte is at `start` in the input. Bytes after `STOP` are left
@@ -21,35 +22,6 @@ use crate::place::Place;
 /// A stream that Python would not load, or would load differently in C and in Python; a budget of `limits`.
 pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<Broken>> {
     run_with(stream, start, limits, &mut Nothing)
-}
-
-/// What stands between the opcodes of some streams.
-pub trait Between {
-    /// Asked after each `BUILD`, with the object and the offset behind the opcode: the offset at which the opcodes go on when
-    /// other bytes follow.
-    ///
-    /// # Errors
-    /// Whatever is wrong with those bytes.
-    fn after_build(&mut self, graph: &Graph, object: NodeId, at: u64) -> Result<Option<u64>>;
-
-    /// Asked when a value is put on the stack again, by the memo or by `DUP`.
-    ///
-    /// # Errors
-    /// When that must not be.
-    fn reused(&self, graph: &Graph, value: NodeId) -> Result<()>;
-}
-
-/// Only opcodes.
-struct Nothing;
-
-impl Between for Nothing {
-    fn after_build(&mut self, _graph: &Graph, _object: NodeId, _at: u64) -> Result<Option<u64>> {
-        Ok(None)
-    }
-
-    fn reused(&self, _graph: &Graph, _value: NodeId) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// The same for a stream with other bytes between its opcodes.
@@ -122,13 +94,15 @@ impl Machine<'_> {
             if is_again {
                 between.reused(&self.graph, top).map_err(place)?;
             }
-            if is_build && let Some(next) = between.after_build(&self.graph, top, decoder.position()).map_err(place)? {
+            self.graph.memory = self.budget.used;
+            if is_build && let Some(skip) = between.after_build(&self.graph, top, decoder.position()).map_err(place)? {
                 if decoder.is_inside_a_frame() {
                     return Err(place(malformed(
                         "other bytes follow an opcode in the middle of a frame, where a reader does not look for them",
                     )));
                 }
-                decoder.skip_to(next);
+                self.budget.debit(usize::try_from(skip.memory).unwrap_or(usize::MAX)).map_err(place)?;
+                decoder.skip_to(skip.to);
             }
         }
         Ok(())
@@ -253,7 +227,7 @@ impl Machine<'_> {
                 self.budget.debit(VEC_BYTES + size_of::<NodeId>())?;
                 match self.node_mut(target)? {
                     Node::Object(object) => object.states.push(state),
-                    other => return Err(wrong_target("BUILD", other)),
+                    _ => return Err(self.wrong_target("BUILD", target)),
                 }
                 Ok(())
             }
@@ -263,8 +237,12 @@ impl Machine<'_> {
             }
             Op::ReadOnlyBuffer => match self.top("READONLY_BUFFER").map(|id| self.graph.node(id))? {
                 Node::Bytes(_) | Node::ByteArray(_) => Ok(()),
-                other => Err(wrong_target("READONLY_BUFFER", other)),
+                _ => Err(self.top("READONLY_BUFFER").map_or_else(|e| e, |id| self.wrong_target("READONLY_BUFFER", id))),
             },
+            Op::Extension(number) => {
+                let why = "names an object by a number of the producer's own copyreg registry";
+                Err(self.odd(OddityKind::Extension(number), error::needs_producer("EXT1, EXT2 or EXT4", why)))
+            }
         }
     }
 
@@ -385,6 +363,27 @@ impl Machine<'_> {
         Ok(&mut self.graph.nodes[id.index()])
     }
 
+    /// What stands in the way of changing a value. A class or module that is given a state is changed for the whole process.
+    fn wrong_target(&mut self, opcode: &str, target: NodeId) -> Error {
+        let what = kind(self.graph.node(target));
+        let global = self.graph.global(target).map(GlobalUse::path);
+        match (self.graph.node(target), global) {
+            (Node::Global(_) | Node::Dynamic(..), global) => {
+                let global = global.unwrap_or_else(|| what.to_owned());
+                let message = format!("{opcode} changes {}, for every later use of it", crate::text::quoted(&global, 200));
+                self.odd(OddityKind::Patched(global), Error::new(error::Code::OpaqueResult, message))
+            }
+            _ => malformed(format!("{opcode} is applied to {what}, which does not take it")),
+        }
+    }
+
+    /// Notes what has an effect beyond the values, and gives `error` back.
+    fn odd(&mut self, what: OddityKind, error: Error) -> Error {
+        let place = self.graph.start().advanced(self.offset);
+        self.graph.oddities.push(Oddity { place, what });
+        error
+    }
+
     fn extend(&mut self, opcode: &str, items: Vec<NodeId>) -> Result<()> {
         let target = self.top(opcode)?;
         if items.is_empty() {
@@ -395,7 +394,7 @@ impl Machine<'_> {
             ("APPEND" | "APPENDS", Node::List(list)) => list.extend(items),
             ("ADDITEMS", Node::Set(set)) => set.extend(items),
             (_, Node::Object(object)) => object.appended.extend(items),
-            (_, other) => return Err(wrong_target(opcode, other)),
+            _ => return Err(self.wrong_target(opcode, target)),
         }
         Ok(())
     }
@@ -410,7 +409,7 @@ impl Machine<'_> {
         match self.node_mut(target)? {
             Node::Dict(dict) => dict.extend(new),
             Node::Object(object) => object.items.extend(new),
-            other => return Err(wrong_target(opcode, other)),
+            _ => return Err(self.wrong_target(opcode, target)),
         }
         Ok(())
     }
@@ -443,8 +442,12 @@ impl Machine<'_> {
             Node::Text(_) | Node::Str(_) => self.graph.str(id).filter(|text| !text.is_empty()).map(str::to_owned),
             _ => None,
         };
+        let made = |id: NodeId| matches!(self.graph.node(id), Node::Object(_) | Node::Persistent(_));
         match (text(operands[0]), text(operands[1])) {
             (Some(module), Some(name)) => self.push_global(&module, &name),
+            (module, name) if (module.is_some() || made(operands[0])) && (name.is_some() || made(operands[1])) => {
+                self.push(Node::Dynamic(operands[0], operands[1]))
+            }
             _ => Err(malformed("STACK_GLOBAL needs a module and a name as non-empty text")),
         }
     }
@@ -456,7 +459,7 @@ impl Machine<'_> {
         if let Some(kwargs) = kwargs.filter(|&k| !matches!(self.graph.node(k), Node::Dict(_))) {
             return Err(malformed(format!("the keyword arguments of {opcode} are {}, expected a dict", kind(self.graph.node(kwargs)))));
         }
-        if !matches!(self.graph.node(callable), Node::Global(_) | Node::Object(_) | Node::Persistent(_)) {
+        if !matches!(self.graph.node(callable), Node::Global(_) | Node::Dynamic(..) | Node::Object(_) | Node::Persistent(_)) {
             return Err(malformed(format!("{opcode} calls {}", kind(self.graph.node(callable)))));
         }
         self.budget.debit(VEC_BYTES + size_of::<Object>())?;
@@ -488,10 +491,6 @@ fn underflow(opcode: &str) -> Error {
     malformed(format!("{opcode} needs more values than the stack holds above the last mark"))
 }
 
-fn wrong_target(opcode: &str, target: &Node) -> Error {
-    malformed(format!("{opcode} is applied to {}, which does not take it", kind(target)))
-}
-
 fn kind(node: &Node) -> &'static str {
     match node {
         Node::None => "None",
@@ -506,6 +505,7 @@ fn kind(node: &Node) -> &'static str {
         Node::Dict(_) => "a dict",
         Node::Set(_) | Node::FrozenSet(_) => "a set",
         Node::Global(_) => "a global",
+        Node::Dynamic(..) => "a global whose name is computed",
         Node::Persistent(_) => "a persistent object",
         Node::Given => "a value of the container",
         Node::Object(_) => "an object",
@@ -564,7 +564,7 @@ mod tests {
         assert_eq!(code(b"X\xff\x00\x00\x00abc"), Some((Code::Truncated, 5)));
         assert_eq!(code(b"I010\n."), Some((Code::PickleMalformed, 5)));
         assert_eq!(code(b"\x80\x09."), Some((Code::PickleMalformed, 2)));
-        assert_eq!(code(b"N\x82\x01."), Some((Code::PickleUnsupportedOpcode, 2)));
+        assert_eq!(code(b"N\x82\x01."), Some((Code::PickleUnsupportedOpcode, 1)));
         assert_eq!(code(b"NN"), Some((Code::Truncated, 2)));
         assert_eq!(code(b"(K\x01d."), Some((Code::PickleMalformed, 3)));
     }

@@ -5,6 +5,7 @@
 //! and, where that is silent, by `_pickle.c`, whose behaviour is the reference for every stack and mark rule below.
 //! This folder imports only `place`, `error` and `limits`.
 
+mod between;
 mod broken;
 mod decode;
 mod graph;
@@ -13,8 +14,9 @@ mod machine;
 mod opcode;
 mod text;
 
+pub use between::{Between, Skip};
 pub use broken::{Breaks, Broken};
 pub use decode::{Decoder, Op};
-pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream, Text};
-pub use machine::{Between, run, run_with};
+pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Oddity, OddityKind, Origin, Stream, Text};
+pub use machine::{run, run_with};
 pub use opcode::name as opcode_name;

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::finding::{Finding, Severity};
 use crate::globals::{Meaning, NESTED_LOADER, meaning, paddle};
-use crate::pickle::{Graph, Node, NodeId, Object, Origin};
+use crate::pickle::{GlobalUse, Graph, Node, NodeId, Object, Origin};
 
 /// After this many findings, and this many about one global, only their number goes on.
 const MAX_FINDINGS: usize = 10_000;
@@ -15,13 +15,17 @@ const MAX_OF_A_GLOBAL: usize = 100;
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut more = 0u64;
-    let called: HashSet<NodeId> = graph.ids().filter_map(|id| graph.object(id)).map(|object| object.callable).collect();
+    let mut called = vec![false; graph.len()];
+    for object in graph.ids().filter_map(|id| graph.object(id)) {
+        called[object.callable.index()] = true;
+    }
     let mut handed_on = HashSet::new();
     let mut of_globals = HashMap::new();
     for id in graph.ids() {
         let finding = match graph.node(id) {
             Node::Object(object) => judge_call(graph, id, object),
-            Node::Global(global) if !called.contains(&id) && handed_on.insert(*global) => judge_mention(graph, id),
+            Node::Global(global) if !called[id.index()] && handed_on.insert(*global) => judge_mention(graph, id),
+            Node::Dynamic(..) => Some(judge_dynamic(graph, id)),
             _ => None,
         };
         let Some(finding) = finding else { continue };
@@ -43,36 +47,68 @@ pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
 }
 
 fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
-    let place = graph.place(id);
     let Some(global) = graph.global(object.callable) else {
         let message = "loading would call something that is only known by running other calls";
-        let finding = Finding::note("dynamic-global", place, message);
+        let finding = Finding::note("dynamic-global", graph.place(id), message);
         return Some(Finding { severity: Severity::Unrecognized, arguments: Some(preview(graph, object)), ..finding });
     };
     if paddle::evaluated(graph, id, object).is_some() {
         return None;
     }
+    if let Some(class) = class_made(graph, object, global) {
+        return judge_use(graph, id, object, class, Use::Class);
+    }
+    let used = if object.origin == Origin::Reduce { Use::Call } else { Use::Class };
+    judge_use(graph, id, object, global, used)
+}
+
+/// How a global is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Call,
+    /// An object of it is made.
+    Class,
+}
+
+fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, used: Use) -> Option<Finding> {
     let path = global.path();
-    let (kind, severity, message) = match meaning(&global.module, &global.name) {
-        Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)) => {
+    let (kind, severity, message) = match (meaning(&global.module, &global.name), used) {
+        (Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)), _) => {
             ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}"))
         }
-        Some(
-            Meaning::Rebuild(_)
-            | Meaning::RebuildWithState(_)
-            | Meaning::Same
-            | Meaning::EmbeddedSource
-            | Meaning::Mapping
-            | Meaning::Sequence
-            | Meaning::Harmless,
+        (
+            Some(
+                Meaning::Rebuild(_)
+                | Meaning::RebuildWithState(_)
+                | Meaning::Same
+                | Meaning::EmbeddedSource
+                | Meaning::Mapping
+                | Meaning::Sequence
+                | Meaning::Harmless,
+            ),
+            _,
         ) => return None,
-        _ if object.origin == Origin::Reduce => {
-            ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here"))
+        (_, Use::Call) => ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here")),
+        (_, Use::Class) => {
+            ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {path}, a class not known here"))
         }
-        _ => ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {path}, a class not known here")),
     };
     let message = crate::text::printable(&message).into_owned();
-    Some(Finding { kind, severity, global: Some(path), place, message, arguments: Some(preview(graph, object)) })
+    Some(Finding { kind, severity, global: Some(path), place: graph.place(id), message, arguments: Some(preview(graph, object)) })
+}
+
+/// Functions of `copyreg` that make an object of the class that is their first argument.
+const MAKERS: &[&str] = &["_reconstructor", "__newobj__", "__newobj_ex__"];
+
+/// The class whose object a function of `copyreg` makes.
+fn class_made<'a>(graph: &'a Graph, object: &Object, global: &GlobalUse) -> Option<&'a GlobalUse> {
+    let is_maker = matches!(global.module.as_str(), "copyreg" | "copy_reg") && MAKERS.contains(&global.name.as_str());
+    graph.tuple(object.args).filter(|_| is_maker).and_then(|args| graph.global(*args.first()?))
+}
+
+fn judge_dynamic(graph: &Graph, id: NodeId) -> Finding {
+    let message = "loading would look up a class or function whose name is computed by other calls, which no pickler writes";
+    Finding { severity: Severity::Dangerous, ..Finding::note("dynamic-global", graph.place(id), message) }
 }
 
 fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {

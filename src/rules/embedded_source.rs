@@ -6,23 +6,8 @@ use crate::globals::{Meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId};
 
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
-    let mut more = 0u64;
-    for id in graph.ids() {
-        let Some(finding) = judge_node(graph, id) else { continue };
-        match findings.len() {
-            0..MAX_FINDINGS => findings.push(finding),
-            _ => more += 1,
-        }
-    }
-    if more > 0 {
-        let message = format!("and {} like these", crate::text::count(more, "more finding"));
-        findings.push(Finding::note("embedded-source", graph.start().clone(), message));
-    }
-    findings
+    graph.ids().filter_map(|id| judge_node(graph, id)).collect()
 }
-
-const MAX_FINDINGS: usize = 100;
 
 fn judge_node(graph: &Graph, id: NodeId) -> Option<Finding> {
     match graph.node(id) {

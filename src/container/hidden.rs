@@ -1,0 +1,111 @@
+//! Pickles where no reader of a format looks for one: in members that nothing refers to, between the members of an archive,
+//! in an archive that is refused. They are read only to be judged; whatever is wrong with them is no error.
+
+use std::io::Read;
+
+use crate::container::zip_fields::{u16_at, u32_at};
+use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, head, is_sure, peek, run};
+use crate::limits::ReadOptions;
+use crate::pickle::Graph;
+use crate::place::Place;
+use crate::source::Region;
+
+/// More pickles are not looked for in one place.
+const MAX_PICKLES: usize = 1_000;
+/// In a file that is no archive to us, headers of members are looked for in this many bytes at its start and at its end.
+const SEARCH_BYTES: u64 = 64 << 20;
+
+/// What would run if the bytes at the start of `region` were loaded: a pickle, or an archive of them, inside of `depth` others.
+pub(super) fn in_region(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Vec<Graph> {
+    let Ok(head) = head(region) else { return Vec::new() };
+    if is_sure(&head) {
+        return match peek(region, start, options, depth) {
+            Ok(Inner::Document(open)) => match open() {
+                Ok(document) => document.into_graphs(),
+                Err(broken) => broken.graphs,
+            },
+            Ok(Inner::Bundle(bundle)) => bundle.graphs(start, options, depth),
+            Err(_) => Vec::new(),
+        };
+    }
+    match bare_pickle::sniff(&head) {
+        true => alone(region, start, options),
+        false => Vec::new(),
+    }
+}
+
+/// The same for a member of an archive.
+pub(super) fn in_member(member: &Member, options: &ReadOptions, depth: u64) -> Vec<Graph> {
+    let mut head = Vec::new();
+    if member.reader().take(HEAD_BYTES).read_to_end(&mut head).is_err() && head.is_empty() {
+        return Vec::new();
+    }
+    if !is_sure(&head) && !bare_pickle::sniff(&head) {
+        return Vec::new();
+    }
+    match member.region(options) {
+        Ok(region) => in_region(&region, &member.place, options, depth),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The pickle at the start of `region`, if it makes anything.
+fn alone(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
+    let Ok(bytes) = region.bytes() else { return Vec::new() };
+    let graphs = match run(&bytes, start, options) {
+        Ok(graph) => vec![graph],
+        Err(broken) => broken.graphs,
+    };
+    graphs.into_iter().filter(Graph::does_anything).collect()
+}
+
+/// What is in bytes of an archive that belong to no member, or in an archive that cannot be read: behind every header of a
+/// member, listed or not.
+pub(super) fn in_gap(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
+    let mut graphs = alone_if_pickle(region, start, options);
+    let head_bytes = region.len().min(SEARCH_BYTES);
+    let tail_bytes = (region.len() - head_bytes).min(SEARCH_BYTES);
+    for (from, len) in [(0, head_bytes), (region.len() - tail_bytes, tail_bytes)] {
+        let Some(bytes) = region.slice(from, len).and_then(|part| part.bytes().ok()) else { continue };
+        for at in local_headers(&bytes) {
+            if graphs.len() < MAX_PICKLES {
+                graphs.extend(behind_header(region, from + at, start, options));
+            }
+        }
+    }
+    graphs
+}
+
+fn alone_if_pickle(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
+    match head(region) {
+        Ok(head) if bare_pickle::sniff(&head) => alone(region, start, options),
+        _ => Vec::new(),
+    }
+}
+
+fn local_headers(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    bytes.windows(4).enumerate().filter(|(_, window)| window == b"PK\x03\x04").map(|(at, _)| at as u64)
+}
+
+/// The pickle in the member whose local header is at `at`, whatever its sizes say.
+fn behind_header(region: &Region, at: u64, start: &Place, options: &ReadOptions) -> Vec<Graph> {
+    let header = |len: u64| region.slice(at, len.min(region.len().saturating_sub(at))).and_then(|header| header.bytes().ok());
+    let Some(fixed) = header(30) else { return Vec::new() };
+    let fields = u16_at(&fixed, 26).zip(u16_at(&fixed, 28)).zip(u16_at(&fixed, 8)).zip(u32_at(&fixed, 22));
+    let Some((((name_bytes, extra_bytes), method), size)) = fields else { return Vec::new() };
+    let data = at + 30 + u64::from(name_bytes) + u64::from(extra_bytes);
+    let Some(rest) = region.slice(data, region.len().saturating_sub(data)) else { return Vec::new() };
+    let name = header(30 + u64::from(name_bytes)).map(|header| String::from_utf8_lossy(&header[header.len().min(30)..]).into_owned());
+    let place = start.inside(&name.unwrap_or_default());
+    if method == 0 {
+        return in_region(&rest, &place, options, options.limits.nesting);
+    }
+    let at_most = options.limits.pickle_bytes.min(u64::from(size).max(1 << 20));
+    let mut content = Vec::new();
+    // Data that is cut short is judged as far as it goes.
+    let _ = flate2::bufread::DeflateDecoder::new(std::io::BufReader::new(rest.reader())).take(at_most).read_to_end(&mut content);
+    if options.count_decoded(content.len() as u64, "a member", rest.len()).is_err() {
+        return Vec::new();
+    }
+    in_region(&Region::memory(content.into()), &place, options, options.limits.nesting)
+}

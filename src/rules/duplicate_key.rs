@@ -1,0 +1,22 @@
+//! Dicts that set a key twice: the last value counts, and a reader that takes the first sees another checkpoint.
+
+use crate::finding::Finding;
+use crate::names::{Step, unique_pairs};
+use crate::pickle::{Graph, Node};
+
+pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
+    let duplicate = |id| {
+        let pairs = match graph.node(id) {
+            Node::Dict(pairs) => pairs,
+            Node::Object(object) => &object.items,
+            _ => return None,
+        };
+        if pairs.len() < 2 {
+            return None;
+        }
+        let key = unique_pairs(graph, pairs.iter().copied()).1?;
+        let message = format!("a dict sets the key {} twice; the last value counts, as in Python", Step::key(graph, key));
+        Some(Finding::note("duplicate-key", graph.place(key), message))
+    };
+    graph.ids().filter_map(duplicate).collect()
+}

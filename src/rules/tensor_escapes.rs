@@ -1,0 +1,43 @@
+//! Tensors that are handed to a call of unknown code: what it would make of them only running it would tell.
+
+use crate::finding::{Finding, Severity};
+use crate::globals::{Meaning, meaning};
+use crate::pickle::{Graph, Node, NodeId, Object};
+
+/// Values that are looked at for each call; honest calls have a handful.
+const MAX_VALUES: usize = 1_000;
+
+pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
+    graph.ids().filter_map(|id| judge_call(graph, id, graph.object(id)?)).collect()
+}
+
+fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
+    let global = graph.global(object.callable);
+    if let Some(global) = global
+        && !matches!(meaning(&global.module, &global.name), None | Some(Meaning::Dangerous(_) | Meaning::DangerousCall(_)))
+    {
+        return None;
+    }
+    let mut pending = vec![object.args];
+    pending.extend(object.kwargs);
+    for _ in 0..MAX_VALUES {
+        let value = pending.pop()?;
+        match graph.node(value) {
+            Node::Object(inner) if makes_a_tensor(graph, inner) => {
+                let name = global.map_or_else(|| "a call".to_owned(), |global| crate::text::printable(&global.path()).into_owned());
+                let message = format!("a tensor is an argument of {name}, which is not run; the tensor is written as it was given");
+                let finding = Finding::note("tensor-escapes", graph.place(id), message);
+                return Some(Finding { severity: Severity::Unrecognized, global: global.map(|global| global.path()), ..finding });
+            }
+            Node::Tuple(_) | Node::List(_) | Node::Set(_) | Node::FrozenSet(_) | Node::Dict(_) => pending.extend(graph.children(value)),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn makes_a_tensor(graph: &Graph, object: &Object) -> bool {
+    let global = graph.global(object.callable);
+    let known = global.and_then(|global| meaning(&global.module, &global.name));
+    matches!(known, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)))
+}
