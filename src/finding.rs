@@ -26,6 +26,45 @@ impl Severity {
     }
 }
 
+/// Every kind of finding: its stable id, and what it means.
+pub const KINDS: &[(&str, &str)] = &[
+    (
+        "callable",
+        "Loading the file calls a function or changes a class. What a dangerous one does is known; what an unrecognized one does, only its source tells.",
+    ),
+    ("unknown-class", "Loading the file makes an object of a class that is not known here, which runs methods of that class."),
+    ("dynamic-global", "What is called is only known by running other calls. Such files are made to hide it."),
+    ("extension-code", "A class or function is looked up by a number that only the program which loads the file can resolve."),
+    ("embedded-source", "The file carries Python source."),
+    ("tensor-escapes", "A tensor is handed to unknown code, which could change it; the tensor is taken as it was handed over."),
+    ("unsupported-tensor", "A tensor was left out because it is of a kind that cannot be written."),
+    ("trailing-data", "Bytes follow the end of the data. Some readers never see them, others do."),
+    ("stack-leftover", "The pickle makes values that it does not give back."),
+    ("duplicate-key", "A dict has one key twice. The last value counts; a reader that takes the first sees another checkpoint."),
+    ("cycle", "A container contains itself."),
+    ("bool-not-0-1", "A tensor of bools has bytes other than 0 and 1, which programs read differently."),
+    ("confusable-names", "Two tensors have names that look alike."),
+    ("unreferenced-entry", "The archive has a member that the checkpoint does not use."),
+    ("duplicate-entry", "Two members of the archive are one and the same to some readers."),
+    ("zip-header-mismatch", "The archive describes one thing twice and differently, so that two readers could see two different files."),
+    ("zip-crc", "A checksum of the archive is not recorded, or was ignored."),
+    ("zip-flags", "A member of the archive has flags that no writer of checkpoints sets."),
+    ("zip-comment", "The archive carries a comment."),
+    ("zip-gap", "The archive has bytes that belong to no member."),
+    ("zip-prefix", "Other bytes stand before the archive."),
+    ("zip-trailing-data", "Other bytes stand behind the archive."),
+    ("zip-unicode-path", "A member has a second name, which only some readers use."),
+    ("noncanonical-layout", "The archive is not laid out as the library that it is for writes it: another program made or changed it."),
+    ("byteorder", "The file says that it comes from a big-endian machine."),
+    ("unknown-version", "The file names a version of its format that is not known here."),
+    ("polyglot", "The file is of two formats at once, so that two programs could read two different things from it."),
+];
+
+/// What a kind of finding means, in a sentence.
+pub fn meaning(kind: &str) -> &'static str {
+    KINDS.iter().find(|(id, _)| *id == kind).map(|(_, meaning)| *meaning).unwrap_or_default()
+}
+
 /// Something in the file that its user should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -83,6 +83,33 @@ impl Input {
         }
     }
 
+    /// The outer format of a bundle.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match &self.form {
+            Form::Checkpoint(_) => None,
+            Form::Bundle(bundle) => Some(bundle.kind),
+        }
+    }
+
+    /// How it is read.
+    pub(crate) fn options(&self) -> &ReadOptions {
+        &self.read
+    }
+
+    /// Reads every checkpoint by itself, whatever is wrong with another one, and then what is in none of them.
+    pub(crate) fn each(self, mut visit: impl FnMut(Outcome)) {
+        let Bundle { kind, contents, .. } = match self.form {
+            Form::Checkpoint(open) => return visit(open()),
+            Form::Bundle(bundle) => bundle,
+        };
+        for packaged in &contents.checkpoints {
+            self.read.forget();
+            visit(open(packaged, &self.read));
+        }
+        let rest = contents.refused.unwrap_or_else(|| container::no_checkpoints(kind)).with_findings(&contents.findings);
+        visit(Err(Box::<Broken>::from(rest).after(contents.side_pickles)));
+    }
+
     /// Reads the one checkpoint, or all of a bundle as one: by their paths without endings, where several hold tensors.
     ///
     /// # Errors

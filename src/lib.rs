@@ -67,6 +67,7 @@ mod plan;
 pub mod progress;
 pub mod report;
 pub mod rules;
+pub mod scan;
 mod scratch;
 pub mod select;
 mod source;

@@ -4,6 +4,7 @@ mod convert;
 mod inspect;
 mod options;
 mod progress;
+mod scan;
 mod verify;
 
 use std::io::{self, Write};
@@ -31,6 +32,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 the input or the system failed, 
 enum Command {
     Convert(convert::Args),
     Inspect(inspect::Args),
+    Scan(scan::Args),
     Verify(verify::Args),
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn main() -> ExitCode {
     let code = match cli.command {
         Command::Convert(args) => convert::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Scan(args) => scan::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     ExitCode::from(code)

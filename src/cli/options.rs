@@ -65,6 +65,17 @@ pub(super) enum DenyArg {
     None,
 }
 
+impl DenyArg {
+    /// What it means.
+    pub(super) fn meant(self) -> Deny {
+        match self {
+            DenyArg::Dangerous => Deny::Dangerous,
+            DenyArg::Unrecognized => Deny::Unrecognized,
+            DenyArg::None => Deny::None,
+        }
+    }
+}
+
 impl InputArgs {
     /// What the arguments mean.
     ///
@@ -98,11 +109,7 @@ impl InputArgs {
         let mut options = ConvertOptions::default();
         options.read = read;
         options.selection = selection;
-        options.deny = match deny {
-            DenyArg::Dangerous => Deny::Dangerous,
-            DenyArg::Unrecognized => Deny::Unrecognized,
-            DenyArg::None => Deny::None,
-        };
+        options.deny = deny.meant();
         options.extras = extras;
         options.force = force;
         Ok(options)
@@ -117,7 +124,7 @@ fn parse_rename(text: &str) -> Result<(String, String), String> {
 }
 
 /// `NAME=VALUE` with a value such as `1000`, `64K`, `2M`, `1G` (powers of 1024).
-fn parse_limit(text: &str) -> Result<(String, u64), String> {
+pub(super) fn parse_limit(text: &str) -> Result<(String, u64), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     let (digits, shift) = match value.char_indices().last() {
         Some((i, 'k' | 'K')) => (&value[..i], 10),

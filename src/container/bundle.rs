@@ -141,7 +141,7 @@ impl Packed {
         match peek(&region, &Place::start_of(name), options, depth) {
             Ok(inner) => Ok(Some((region, inner))),
             // One whose name says that it is a checkpoint must not go missing when it is damaged.
-            Err(e) if !has_ending(name, CHECKPOINT_ENDINGS) && is_unknown(&e) => Ok(None),
+            Err(e) if !is_named_like_a_checkpoint(name) && is_unknown(&e) => Ok(None),
             Err(e) => Err(e.at(&Place::start_of(name))),
         }
     }
@@ -160,6 +160,11 @@ fn is_unknown(error: &Error) -> bool {
 
 fn has_ending(name: &str, endings: &[&str]) -> bool {
     name.rsplit_once('.').is_some_and(|(_, ending)| endings.contains(&ending.to_ascii_lowercase().as_str()))
+}
+
+/// Whether a file is called as checkpoints are and nothing else is.
+pub(crate) fn is_named_like_a_checkpoint(name: &str) -> bool {
+    has_ending(name, CHECKPOINT_ENDINGS)
 }
 
 /// Whether a member of a zip archive starts, or is named, like a checkpoint.

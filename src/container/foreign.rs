@@ -4,14 +4,6 @@ use crate::error::{self, Code, Error};
 
 /// Magic bytes, their offset, what the file is, and what to do.
 const FOREIGN: &[(usize, &[u8], &str, &str)] = &[
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "extract it and convert the checkpoint inside"),
-    (0, b"Rar!", "a RAR archive", "extract it and convert the checkpoint inside"),
-    (0, b"\x1f\x8b", "gzip data", "decompress it with gunzip and convert the result"),
-    (0, b"BZh", "bzip2 data", "decompress it with bunzip2 and convert the result"),
-    (0, b"\xfd7zXZ\0", "xz data", "decompress it with unxz and convert the result"),
-    (0, b"\x28\xb5\x2f\xfd", "zstd data", "decompress it with unzstd and convert the result"),
-    (0, b"\x04\x22\x4d\x18", "lz4 data", "decompress it with unlz4 and convert the result"),
-    (257, b"ustar", "a tar archive", "extract it and convert the checkpoint inside"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras weights?)", "HDF5 holds no pickle; use a Keras or h5py tool"),
     (0, b"GGUF", "a GGUF model", "GGUF holds no pickle and is safe to load as it is"),
     (0, b"version https://git-lfs", "a git-LFS pointer", "fetch the file with: git lfs pull"),
@@ -24,9 +16,31 @@ const FOREIGN: &[(usize, &[u8], &str, &str)] = &[
     (8, b"{\"", "a safetensors file", "it holds no pickle and needs no conversion"),
 ];
 
-pub(super) fn error(head: &[u8]) -> Error {
+/// The same for archives that may hold a pickle.
+const ARCHIVES: &[(usize, &[u8], &str, &str)] = &[
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "extract it and convert the checkpoint inside"),
+    (0, b"Rar!", "a RAR archive", "extract it and convert the checkpoint inside"),
+    (0, b"MSCF", "a cabinet archive", "extract it and convert the checkpoint inside"),
+    (0, b"!<arch>\n", "an ar archive", "extract it and convert the checkpoint inside"),
+    (0, b"\x1f\x9d", "data of compress", "decompress it with uncompress and convert the result"),
+    (0, b"LZIP", "lzip data", "decompress it with lzip and convert the result"),
+    (0, b"PK\x07\x08", "a zip archive that is split or spanned", "join its parts and convert the checkpoint inside"),
+];
+
+type Row = (usize, &'static [u8], &'static str, &'static str);
+
+fn find(rows: &[Row], head: &[u8]) -> Option<Row> {
     let matches = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
-    match FOREIGN.iter().find(|(offset, magic, ..)| matches(*offset, magic)) {
+    rows.iter().find(|(offset, magic, ..)| matches(*offset, magic)).copied()
+}
+
+/// Whether it is an archive that may hold a pickle.
+pub(super) fn is_archive(head: &[u8]) -> bool {
+    find(ARCHIVES, head).is_some()
+}
+
+pub(super) fn error(head: &[u8]) -> Error {
+    match find(ARCHIVES, head).or_else(|| find(FOREIGN, head)) {
         Some((_, _, what, advice)) => error::unsupported_container(what, advice),
         None => {
             let shown = head.iter().take(8).map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");

@@ -4,9 +4,9 @@
 use std::io::Read;
 
 use crate::container::zip_fields::{u16_at, u32_at};
-use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, head, is_sure, peek, run};
+use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, has_magic, head, is_sure, peek, run};
 use crate::limits::ReadOptions;
-use crate::pickle::Graph;
+use crate::pickle::{Graph, Node};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -47,6 +47,33 @@ pub(super) fn in_member(member: &Member, options: &ReadOptions, depth: u64) -> V
         Ok(region) => in_region(&region, &member.place, options, depth),
         Err(_) => Vec::new(),
     }
+}
+
+/// Pickles in the bytes that a pickle holds, also as the text that protocols below 3 make of bytes.
+pub(crate) fn in_bytes(graph: &Graph, options: &ReadOptions) -> Vec<Graph> {
+    let mut graphs = Vec::new();
+    for id in graph.ids() {
+        let bytes = match graph.node(id) {
+            Node::Bytes(blob) | Node::ByteArray(blob) | Node::Str(blob) if has_magic(graph.blob(*blob)) => graph.blob_shared(*blob),
+            Node::Text(blob) => match latin1(graph.blob(*blob)) {
+                Some(bytes) => bytes.into(),
+                None => continue,
+            },
+            _ => continue,
+        };
+        if graphs.len() < MAX_PICKLES {
+            graphs.extend(in_region(&Region::memory(bytes), &graph.place(id).nested(), options, 1));
+        }
+    }
+    graphs
+}
+
+/// The bytes that a text stands for, when they start like a container.
+fn latin1(text: &[u8]) -> Option<Vec<u8>> {
+    let starts = text.starts_with(b"\xc2\x80") || text.starts_with(b"PK\x03\x04");
+    let text = std::str::from_utf8(text).ok().filter(|_| starts)?;
+    let bytes = text.chars().map(|c| u8::try_from(u32::from(c))).collect::<Result<Vec<u8>, _>>().ok()?;
+    has_magic(&bytes).then_some(bytes)
 }
 
 /// The pickle at the start of `region`, if it makes anything.

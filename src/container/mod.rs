@@ -30,17 +30,20 @@ mod zip_entry;
 mod zip_fields;
 mod zip_member;
 
+use std::path::Path;
+
 use ::bytes::Bytes;
 
 use crate::error::{Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::pickle::{self, Broken, Graph};
 use crate::place::Place;
-use crate::source::Region;
+use crate::source::{Region, Source};
 
 pub use document::{Document, Given, GivenTensor};
 
-pub(crate) use bundle::{Bundle, Contents, Packaged, merge, no_checkpoints, stem};
+pub(crate) use bundle::{Bundle, Contents, Packaged, is_named_like_a_checkpoint, merge, no_checkpoints, stem};
+pub(crate) use hidden::in_bytes;
 pub(crate) use persistent_id::StorageRef;
 pub(crate) use storage_class::{StorageClass, storage_class};
 pub(crate) use zip_member::{check_crc, check_stored, inflate};
@@ -185,6 +188,18 @@ fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Re
         Some((_, Open::Outer(peek))) => peek(region, start, options, depth),
         None => Err(foreign::error(&head)),
     }
+}
+
+/// Whether a file starts like a text, as far as its first bytes tell.
+pub(crate) fn may_be_text(path: &Path) -> bool {
+    let head = Source::open(path).and_then(|source| head(&Region::file(&source)));
+    head.is_ok_and(|head| !has_magic(&head))
+}
+
+/// Whether a file is an archive of a form that is not read here, so that nobody knows what is in it.
+pub(crate) fn may_hide_pickles(path: &Path) -> bool {
+    let head = Source::open(path).and_then(|source| head(&Region::file(&source)));
+    head.is_ok_and(|head| foreign::is_archive(&head))
 }
 
 fn head(region: &Region) -> Result<Vec<u8>> {

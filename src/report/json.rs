@@ -4,9 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::container::Kind;
 use crate::convert::Converted;
 use crate::error::Error;
 use crate::ledger::{FindingRecord, Ledger};
+use crate::place::Place;
+use crate::scan::Scanned;
 use crate::verify::Report;
 
 /// One line of `convert --json`, also when the input is refused.
@@ -69,7 +72,7 @@ impl<'a> Conversion<'a> {
             decision: "refuse",
             reason: Some(error.code().as_str()),
             message: Some(error.message().to_owned()),
-            place: error.place().map(|place| PlaceRecord { member: place.member.to_string(), offset: place.offset }),
+            place: error.place().map(PlaceRecord::from),
             help: error.advice().map(str::to_owned),
             tensors: 0,
             outputs: Vec::new(),
@@ -115,6 +118,60 @@ impl Verification {
             tensors: 0,
             bytes: 0,
             source_checked: false,
+        }
+    }
+}
+
+/// One line of `scan --format json`.
+#[derive(Debug, Serialize)]
+pub struct Scan {
+    input: String,
+    verdict: &'static str,
+    container: Option<&'static str>,
+    pickles: u64,
+    /// Of the first error, or of what says that it is no checkpoint.
+    reason: Option<&'static str>,
+    message: Option<String>,
+    place: Option<PlaceRecord>,
+    errors: Vec<ErrorRecord>,
+    findings: Vec<FindingRecord>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorRecord {
+    reason: &'static str,
+    message: String,
+    place: Option<PlaceRecord>,
+}
+
+impl From<&Place> for PlaceRecord {
+    fn from(place: &Place) -> Self {
+        PlaceRecord { member: place.member.to_string(), offset: place.offset }
+    }
+}
+
+impl Scan {
+    /// What was found in a file.
+    pub fn of(scanned: &Scanned) -> Self {
+        let first = scanned.errors.first().or(scanned.no_checkpoint.as_ref());
+        Scan {
+            input: path(&scanned.path),
+            verdict: scanned.verdict().as_str(),
+            container: scanned.container.map(Kind::as_str),
+            pickles: scanned.pickles,
+            reason: first.map(|error| error.code().as_str()),
+            message: first.map(|error| error.message().to_owned()),
+            place: first.and_then(Error::place).map(PlaceRecord::from),
+            errors: scanned
+                .errors
+                .iter()
+                .map(|error| ErrorRecord {
+                    reason: error.code().as_str(),
+                    message: error.message().to_owned(),
+                    place: error.place().map(PlaceRecord::from),
+                })
+                .collect(),
+            findings: scanned.findings.iter().map(FindingRecord::from).collect(),
         }
     }
 }

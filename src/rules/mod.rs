@@ -47,16 +47,23 @@ pub enum Deny {
     None,
 }
 
+impl Deny {
+    /// The lowest severity that is denied.
+    pub fn from(self) -> Option<Severity> {
+        match self {
+            Deny::Dangerous => Some(Severity::Dangerous),
+            Deny::Unrecognized => Some(Severity::Unrecognized),
+            Deny::None => None,
+        }
+    }
+}
+
 /// Fails when a finding is at or above what is denied.
 ///
 /// # Errors
 /// `denied`, with the first such finding and its place.
 pub(crate) fn refuse(findings: &[Finding], deny: Deny) -> Result<()> {
-    let from = match deny {
-        Deny::Dangerous => Severity::Dangerous,
-        Deny::Unrecognized => Severity::Unrecognized,
-        Deny::None => return Ok(()),
-    };
+    let Some(from) = deny.from() else { return Ok(()) };
     let denied: Vec<&Finding> = findings.iter().filter(|finding| finding.severity >= from).collect();
     let Some(worst) = denied.iter().max_by_key(|finding| (finding.severity, std::cmp::Reverse(finding.place.offset))) else {
         return Ok(());

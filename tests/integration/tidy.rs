@@ -77,6 +77,7 @@ const FLOW: &[&str] = &[
     "extras",
     "convert",
     "inspect",
+    "scan",
     "report",
 ];
 

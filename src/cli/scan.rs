@@ -1,0 +1,109 @@
+//! `depickle scan`
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use depickle::limits::{Limits, ReadOptions};
+use depickle::report::scanned::Summary;
+use depickle::report::{json, sarif, scanned};
+use depickle::scan::{Expected, Found, Scanned, discover, scan};
+
+use super::options::{DenyArg, parse_limit};
+use super::progress::stop_requested;
+
+/// Show what loading files would run, without loading or converting them; reads every pickle, wherever it is
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// Files, or folders with files at any depth
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// text for people, json with one object a file, or one sarif log (2.1.0)
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+
+    /// Findings that end the run with exit code 3
+    #[arg(long, value_enum, default_value_t = DenyArg::Dangerous)]
+    deny: DenyArg,
+
+    /// Show clean files, files that are no checkpoints, and notes too
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// Print nothing but the findings and errors
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Raise or lower a limit, for example pickle-bytes=2G; the names are in the error that a limit gives
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
+    limit: Vec<(String, u64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Sarif,
+}
+
+pub(super) fn run(args: &Args) -> u8 {
+    let options = match options(args) {
+        Ok(options) => options,
+        Err(error) => return super::report(std::path::Path::new("scan"), &error),
+    };
+    let format = if args.json { Format::Json } else { args.format };
+    let (mut worst, mut summary, mut kept) = (0, Summary::default(), Vec::new());
+    stop_requested();
+    for Found { path, expected, error } in discover(&args.paths) {
+        let scanned = match error {
+            Some(error) => Scanned::unreadable(&path, error),
+            None => scan(&path, expected, &options),
+        };
+        worst = worst.max(code(&scanned, args.deny));
+        summary.add(&scanned);
+        let printed = match format {
+            Format::Text => super::print(&scanned::file(&scanned, args.verbose || (expected == Expected::Checkpoint && !args.quiet))),
+            Format::Json => super::print(&(json::line(&json::Scan::of(&scanned)) + "\n")),
+            Format::Sarif => {
+                kept.push(scanned);
+                0
+            }
+        };
+        worst = worst.max(printed);
+        if stop_requested().load(Ordering::Relaxed) {
+            super::say("error: interrupted\n");
+            worst = worst.max(1);
+            break;
+        }
+    }
+    let printed = match format {
+        Format::Sarif => super::print(&(json::line(&sarif::log(&kept)) + "\n")),
+        Format::Text if !args.quiet => super::print(&summary.line()),
+        Format::Text | Format::Json => 0,
+    };
+    worst.max(printed)
+}
+
+fn options(args: &Args) -> depickle::Result<ReadOptions> {
+    let mut options = ReadOptions::default();
+    let mut limits = Limits::default();
+    for (name, value) in &args.limit {
+        limits.set(name, *value)?;
+    }
+    options.limits = limits;
+    Ok(options)
+}
+
+fn code(scanned: &Scanned, deny: DenyArg) -> u8 {
+    let denied = scanned.worst().is_some_and(|worst| deny.meant().from().is_some_and(|from| worst >= from));
+    match (denied, scanned.errors.is_empty()) {
+        (true, _) => 3,
+        (false, false) => 1,
+        (false, true) => 0,
+    }
+}

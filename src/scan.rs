@@ -1,0 +1,247 @@
+//! What loading a file would run, for any file and without converting it: every pickle in it is read and judged, wherever it
+//! is. A file that cannot be read to its end is reported with what was found until then.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Checkpoint;
+use crate::container::{self, Document, Kind};
+use crate::error::{Code, Error};
+use crate::filenames;
+use crate::finding::{Finding, Severity};
+use crate::input::Input;
+use crate::limits::ReadOptions;
+use crate::pickle::Graph;
+use crate::rules;
+
+/// What was found in one file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Scanned {
+    /// The file, as it was named.
+    pub path: PathBuf,
+    /// The outer format, where it is known.
+    pub container: Option<Kind>,
+    /// Pickles that were read and judged.
+    pub pickles: u64,
+    /// In the order in which they were found.
+    pub findings: Vec<Finding>,
+    /// What could not be read of it, and why.
+    pub errors: Vec<Error>,
+    /// Why it is taken for a file that holds no pickle; `None` for every other file.
+    pub no_checkpoint: Option<Error>,
+    /// For members that stand in the file as they are, where they start.
+    starts: HashMap<String, u64>,
+}
+
+/// In a few words, what is to be said of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It holds no pickle.
+    NoCheckpoint,
+    /// All of it was read, and nothing in it is unknown.
+    Clean,
+    /// It calls something or has a class that is not known.
+    Unrecognized,
+    /// Not all of it could be read, and nothing dangerous was found.
+    Unreadable,
+    /// Loading it runs code, touches files or reaches the network.
+    Dangerous,
+}
+
+impl Verdict {
+    /// The word in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::NoCheckpoint => "no-checkpoint",
+            Verdict::Clean => "clean",
+            Verdict::Unrecognized => "unrecognized",
+            Verdict::Unreadable => "unreadable",
+            Verdict::Dangerous => "dangerous",
+        }
+    }
+}
+
+impl Scanned {
+    /// What is to be said of the file.
+    pub fn verdict(&self) -> Verdict {
+        match self.worst() {
+            Some(Severity::Dangerous) => Verdict::Dangerous,
+            _ if !self.errors.is_empty() => Verdict::Unreadable,
+            Some(Severity::Unrecognized) => Verdict::Unrecognized,
+            _ if self.no_checkpoint.is_some() => Verdict::NoCheckpoint,
+            _ => Verdict::Clean,
+        }
+    }
+
+    /// The highest severity of its findings.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).max()
+    }
+
+    /// The offset of a finding in the file itself, where its member is not compressed.
+    pub fn file_offset(&self, finding: &Finding) -> Option<u64> {
+        let start = if finding.place.member.is_empty() { Some(&0) } else { self.starts.get(&*finding.place.member) };
+        start.and_then(|start| start.checked_add(finding.place.offset))
+    }
+
+    /// A file of which nothing could be read.
+    pub fn unreadable(path: &Path, error: Error) -> Scanned {
+        Scanned { errors: vec![error], ..Scanned::new(path) }
+    }
+
+    fn new(path: &Path) -> Scanned {
+        Scanned {
+            path: path.to_owned(),
+            container: None,
+            pickles: 0,
+            findings: Vec::new(),
+            errors: Vec::new(),
+            no_checkpoint: None,
+            starts: HashMap::new(),
+        }
+    }
+
+    fn judge(&mut self, graph: &Graph, options: &ReadOptions) {
+        self.pickles += 1;
+        self.findings.extend(rules::judge(graph));
+        for inside in container::in_bytes(graph, options) {
+            self.pickles += 1;
+            self.findings.extend(rules::judge(&inside));
+        }
+    }
+
+    fn understand(&mut self, document: Document, options: &ReadOptions) {
+        for member in document.members.iter().filter(|member| !member.deflated) {
+            let start = member.stored.file_offset();
+            self.starts.extend(start.map(|start| (member.place.member.to_string(), start)));
+        }
+        self.findings.extend(document.findings.iter().cloned());
+        for graph in document.side_pickles.iter().chain([&document.graph]) {
+            self.judge(graph, options);
+        }
+        let nested = match Checkpoint::of(document, options) {
+            Ok(checkpoint) => {
+                self.findings.extend(checkpoint.findings.iter().cloned());
+                checkpoint.nested_pickles
+            }
+            Err(failed) => {
+                // What this program does not know to write is no matter here: its pickles were read.
+                if !matches!(failed.error.code(), Code::OpaqueResult | Code::TensorUnsupported | Code::NoTensors) {
+                    self.errors.push(failed.error);
+                }
+                failed.nested_pickles
+            }
+        };
+        for graph in &nested {
+            self.judge(graph, options);
+        }
+    }
+}
+
+/// How sure it is that a file should be a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Somebody named it: that it is none is an error.
+    Checkpoint,
+    /// It lies in a folder, perhaps beside others: that it is none is only said.
+    Anything,
+}
+
+/// Reads and judges every pickle in `path`.
+pub fn scan(path: &Path, expected: Expected, options: &ReadOptions) -> Scanned {
+    let mut options = options.clone();
+    options.everywhere = true;
+    let mut scanned = Scanned::new(path);
+    let must_be_one = expected == Expected::Checkpoint || container::is_named_like_a_checkpoint(&path.to_string_lossy());
+    match Input::open(path, &options, None) {
+        Ok(input) => {
+            let options = input.options().clone();
+            scanned.container = input.kind();
+            input.each(|outcome| match outcome {
+                Ok(document) => {
+                    scanned.container.get_or_insert(document.kind);
+                    scanned.understand(document, &options);
+                }
+                Err(broken) => {
+                    scanned.findings.extend(broken.error.findings().iter().cloned());
+                    for graph in &broken.graphs {
+                        scanned.judge(graph, &options);
+                    }
+                    let does_anything = broken.graphs.iter().any(Graph::does_anything);
+                    let sure = must_be_one || does_anything || scanned.container.is_some();
+                    match broken.error.code() {
+                        Code::NoTensors => {}
+                        // A text whose first letters happen to be opcodes.
+                        _ if !sure && container::may_be_text(path) => scanned.no_checkpoint = Some(broken.error),
+                        _ => scanned.errors.push(broken.error),
+                    }
+                }
+            });
+        }
+        Err(error) => {
+            let known = matches!(error.code(), Code::UnknownFormat | Code::UnsupportedContainer | Code::EmptyFile);
+            scanned.findings.extend(error.findings().iter().cloned());
+            match known && !must_be_one && !container::may_hide_pickles(path) {
+                true => scanned.no_checkpoint = Some(error),
+                false => scanned.errors.push(error),
+            }
+        }
+    }
+    scanned
+}
+
+/// A file to scan, or why a part of a tree cannot be looked into.
+#[derive(Debug)]
+pub struct Found {
+    /// The file, by the path that leads to it.
+    pub path: PathBuf,
+    /// Whether somebody named it.
+    pub expected: Expected,
+    /// Why it cannot be read.
+    pub error: Option<Error>,
+}
+
+/// The files at and below `paths`, each once. In folders links to files are followed, links to folders are not: a tree must not
+/// lead around in a circle.
+pub fn discover(paths: &[PathBuf]) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(Found { path: path.clone(), expected: Expected::Checkpoint, error: None });
+            continue;
+        }
+        let mut pending = vec![path.clone()];
+        while let Some(folder) = pending.pop() {
+            let entries = std::fs::read_dir(&folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+            let mut entries: Vec<PathBuf> = match entries {
+                Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+                Err(e) => {
+                    let error = Some(crate::error::io("list", &folder, &e));
+                    found.push(Found { path: folder, expected: Expected::Anything, error });
+                    continue;
+                }
+            };
+            entries.sort();
+            // The last one in is looked into next.
+            pending.extend(entries.iter().rev().filter(|path| path.symlink_metadata().is_ok_and(|m| m.is_dir())).cloned());
+            for path in entries {
+                match path.metadata() {
+                    Ok(metadata) if metadata.is_file() => {
+                        if seen.insert(filenames::resolved(&path).unwrap_or_else(|| path.clone())) {
+                            found.push(Found { path, expected: Expected::Anything, error: None });
+                        }
+                    }
+                    // Folders come later; pipes and devices hold nothing.
+                    Ok(_) => {}
+                    Err(e) => {
+                        let error = Some(crate::error::io("read", &path, &e));
+                        found.push(Found { path, expected: Expected::Anything, error });
+                    }
+                }
+            }
+        }
+    }
+    found
+}
