@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use crate::checkpoint::Checkpoint;
+use crate::coverage;
 use crate::digest::{self, Sha};
 use crate::error::Result;
 use crate::extras;
@@ -113,6 +114,7 @@ pub(crate) fn plan(
         };
         // Torch files nested in the pickle show when it is understood.
         findings.append(&mut checkpoint.findings);
+        findings.extend(coverage::findings(&checkpoint));
         findings.extend(checkpoint.nested_pickles.iter().flat_map(rules::judge));
         refuse(&findings)?;
         let mut selection = options.selection.clone();
@@ -120,6 +122,7 @@ pub(crate) fn plan(
             selection.root = Root::Whole; // the names of files are no keys of a checkpoint
         }
         let selected = selection.apply(&checkpoint, &options.read.limits, purpose)?;
+        findings.extend(selected.confusable());
         let plan = Plan::new(&checkpoint, &selected, &options.read.limits)?;
         Ok((checkpoint, selected, plan))
     };
@@ -213,6 +216,7 @@ impl Prepared {
         });
         findings.extend(digest::unread_members(unread, &options.read)?);
         findings.extend(opened.findings.iter().cloned());
+        findings.extend(written.findings.iter().cloned());
 
         let verified = against_source::compare(&plan, &checkpoint, &opened, pending.reopen()?, output, written, progress)?;
         source.unchanged()?;

@@ -1,9 +1,12 @@
 //! Bytes of the storages that no tensor is a view of: what a view of a larger buffer left behind when it was saved.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::checkpoint::Checkpoint;
-use crate::storage::Content;
+use crate::checkpoint::{Checkpoint, Content};
+use crate::container::Member;
+use crate::finding::{Finding, capped};
+use crate::storage::Content as Stored;
 use crate::tensor::View;
 
 /// A storage with bytes that no tensor covers.
@@ -24,13 +27,35 @@ pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<Uncovered> {
     for tensor in &checkpoint.tensors {
         covered[tensor.storage.index()].extend(runs(&tensor.view, &mut runs_left));
     }
-    let storages = checkpoint.storages.iter().zip(covered).filter(|(storage, _)| !matches!(storage.content, Content::Meta));
+    let storages = checkpoint.storages.iter().zip(covered).filter(|(storage, _)| !matches!(storage.content, Stored::Meta));
     storages
         .filter_map(|(storage, ranges)| {
             let uncovered_bytes = storage.len - total(ranges);
             (uncovered_bytes > 0).then(|| Uncovered { storage: storage.key.clone(), bytes: storage.len, uncovered_bytes })
         })
         .collect()
+}
+
+/// Members of the archive that have no part in the format and are no storage that is used.
+pub(crate) fn unreferenced(checkpoint: &Checkpoint) -> impl Iterator<Item = &Member> {
+    let referenced: HashSet<&str> = checkpoint.storages.iter().map(|storage| &*storage.place.member).collect();
+    checkpoint.document.members.iter().filter(move |member| !member.structural && !referenced.contains(&*member.place.member))
+}
+
+/// What a checkpoint leaves aside, as findings: members that it does not use, tensors that cannot be written.
+pub(crate) fn findings(checkpoint: &Checkpoint) -> Vec<Finding> {
+    let members = unreferenced(checkpoint).map(|member| {
+        let message = format!("the checkpoint does not use this member of {} bytes", member.len);
+        Finding::note("unreferenced-entry", member.place.clone(), message)
+    });
+    let tensors = checkpoint.leaves.iter().filter_map(|leaf| match &leaf.content {
+        Content::Unsupported(error) => {
+            let message = format!("{} is not written: {}", checkpoint.paths.show(leaf.path), error.message());
+            Some(Finding::note("unsupported-tensor", checkpoint.document.graph.place(leaf.node), message))
+        }
+        _ => None,
+    });
+    capped(members.chain(tensors).collect())
 }
 
 /// The runs of consecutive bytes that a view touches.

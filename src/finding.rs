@@ -89,8 +89,11 @@ impl Finding {
     }
 }
 
-/// At most `max` findings of each kind, and then how many more there are: a flood says nothing new.
-pub(crate) fn at_most(max: usize, findings: Vec<Finding>) -> Vec<Finding> {
+/// Findings of one kind that are kept; more say nothing new.
+const MAX_OF_A_KIND: usize = 100;
+
+/// The first findings of each kind, and then how many more there are.
+pub(crate) fn capped(findings: Vec<Finding>) -> Vec<Finding> {
     let mut counts: Vec<(&'static str, usize, Place)> = Vec::new();
     let mut kept = Vec::new();
     for finding in findings {
@@ -102,12 +105,12 @@ pub(crate) fn at_most(max: usize, findings: Vec<Finding>) -> Vec<Finding> {
             }
         };
         *count += 1;
-        if *count <= max {
+        if *count <= MAX_OF_A_KIND {
             kept.push(finding);
         }
     }
-    for (kind, count, place) in counts.into_iter().filter(|(_, count, _)| *count > max) {
-        let more = crate::text::count((count - max) as u64, "more finding");
+    for (kind, count, place) in counts.into_iter().filter(|(_, count, _)| *count > MAX_OF_A_KIND) {
+        let more = crate::text::count((count - MAX_OF_A_KIND) as u64, "more finding");
         kept.push(Finding::note(kind, place, format!("and {more} like these")));
     }
     kept

@@ -347,9 +347,7 @@ impl Ledger {
 }
 
 fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
-    let referenced: std::collections::HashSet<&str> = checkpoint.storages.iter().map(|storage| &*storage.place.member).collect();
-    let unused = checkpoint.document.members.iter().filter(|m| !m.structural && !referenced.contains(&*m.place.member));
-    let unused = unused.map(|m| MemberRecord { name: m.place.member.to_string(), bytes: m.len });
+    let unused = coverage::unreferenced(checkpoint).map(|m| MemberRecord { name: m.place.member.to_string(), bytes: m.len });
     unused.chain(checkpoint.document.others.iter().map(|(name, bytes)| MemberRecord { name: name.clone(), bytes: *bytes })).collect()
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
 use crate::container::{self, Document, Kind};
+use crate::coverage;
 use crate::error::{Code, Error};
 use crate::filenames;
 use crate::finding::{Finding, Severity};
@@ -123,6 +124,7 @@ impl Scanned {
         let nested = match Checkpoint::of(document, options) {
             Ok(checkpoint) => {
                 self.findings.extend(checkpoint.findings.iter().cloned());
+                self.findings.extend(coverage::findings(&checkpoint));
                 checkpoint.nested_pickles
             }
             Err(failed) => {

@@ -12,6 +12,7 @@ mod joblib;
 mod npy;
 mod npz;
 mod persistent_id;
+mod polyglot;
 mod pt2;
 mod storage_class;
 mod tar;
@@ -180,14 +181,30 @@ fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Re
     if head.is_empty() {
         return Err(Error::new(Code::EmptyFile, "the file is empty").help("the download or copy was not completed; repeat it"));
     }
-    match SNIFF.iter().find(|(sniff, _)| sniff(&head)) {
-        Some((_, Open::Document(open))) => {
-            let (region, start, options) = (region.clone(), start.clone(), options.clone());
-            Ok(Inner::Document(Box::new(move || open(&region, &start, &options))))
-        }
-        Some((_, Open::Outer(peek))) => peek(region, start, options, depth),
-        None => Err(foreign::error(&head)),
+    let opens: Vec<&'static Open> = polyglot::starts_like(&head).collect();
+    let sure = SNIFF[..SNIFF.len() - 1].iter().filter(|(sniff, _)| sniff(&head)).count();
+    // A legacy file starts with a pickle, and is that.
+    let pickle = bare_pickle::has_magic(&head) && !torch_legacy::sniff(&head);
+    if sure + usize::from(pickle) > 1 {
+        return Ok(polyglot::refuse(region, start, options, opens, depth));
     }
+    let zip = if zip::sniff(&head) { None } else { polyglot::zip_at_the_end(region) };
+    let inner = match (opens.first(), zip) {
+        (Some(Open::Document(open)), _) => {
+            let (region, start, options) = (region.clone(), start.clone(), options.clone());
+            Inner::Document(Box::new(move || open(&region, &start, &options)))
+        }
+        (Some(Open::Outer(peek)), _) => peek(region, start, options, depth)?,
+        (None, Some(at)) => return Ok(polyglot::prefixed(region, start, at, options)),
+        (None, None) => return Err(foreign::error(&head)),
+    };
+    Ok(match (inner, zip) {
+        (Inner::Document(open), Some(at)) => {
+            let (region, start, options) = (region.clone(), start.clone(), options.clone());
+            Inner::Document(Box::new(move || polyglot::before_a_zip(open(), &region, &start, at, &options)))
+        }
+        (inner, _) => inner,
+    })
 }
 
 /// Whether a file starts like a text, as far as its first bytes tell.

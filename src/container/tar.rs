@@ -7,9 +7,10 @@ use std::io::ErrorKind;
 use ::tar::{Archive, EntryType};
 
 use crate::container::bundle::{Bundle, Packed, PackedContent};
-use crate::container::{Inner, Kind, torch_tar};
+use crate::container::{Inner, Kind, hidden, torch_tar};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
+use crate::pickle::Broken;
 use crate::place::Place;
 use crate::source::Region;
 
@@ -37,8 +38,16 @@ fn is_old(head: &[u8]) -> bool {
     recorded == Some(sum)
 }
 
-pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth: u64) -> Result<Inner> {
-    let members = read(region, start, options)?;
+pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Result<Inner> {
+    let mut members = Vec::new();
+    if let Err(error) = read(region, start, options, &mut members) {
+        // What its pickles would run is said all the same.
+        let options = options.clone();
+        return Ok(Inner::Document(Box::new(move || {
+            let graphs = members.iter().flat_map(|member| hidden::in_region(&member.content, &member.place, &options, depth + 1));
+            Err(Box::<Broken>::from(error).after(graphs.collect()))
+        })));
+    }
     if torch_tar::is_torch_tar(&members) {
         let options = options.clone();
         return Ok(Inner::Document(Box::new(move || torch_tar::open(&members, &options))));
@@ -48,7 +57,8 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, _depth
     Ok(Inner::Bundle(Bundle { kind: Kind::Tar, facts: Vec::new(), files, findings, side_pickles }))
 }
 
-fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<TarMember>> {
+/// Adds the members to `members`, as far as they can be read.
+fn read(region: &Region, start: &Place, options: &ReadOptions, members: &mut Vec<TarMember>) -> Result<()> {
     let malformed = |e: &std::io::Error| match e.kind() {
         ErrorKind::UnexpectedEof => error::truncated(&start.advanced(region.len()), "the tar archive", 512, 0),
         _ if e.to_string().contains("failed to read entire block") => {
@@ -74,7 +84,6 @@ fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<Tar
         }
     }
     let mut archive = Archive::new(region.reader());
-    let mut members = Vec::new();
     let mut seen = HashSet::new();
     for entry in archive.entries_with_seek().map_err(|e| malformed(&e))? {
         let entry = entry.map_err(|e| malformed(&e))?;
@@ -106,5 +115,5 @@ fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<Tar
         members.push(TarMember { name, content, place });
         options.limits.zip_entries(members.len() as u64)?;
     }
-    Ok(members)
+    Ok(())
 }

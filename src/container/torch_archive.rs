@@ -9,6 +9,7 @@ use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::pickle::{Breaks, Broken, Graph};
+use crate::place::Place;
 use crate::source::Region;
 use crate::storage::Storage;
 
@@ -24,6 +25,9 @@ const FACTS: &[(&str, &str)] = &[
     (".data/serialization_id", "serialization_id"),
     (".data/python_version", "python_version"),
 ];
+/// The versions that are known, of facts that are one.
+const VERSIONS: &[(&str, &[&str])] =
+    &[("torch_zip_version", &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]), ("format_version", &["1"]), ("archive_version", &["0"])];
 /// More than any of the small members ever has.
 const FACT_BYTES: u64 = 256;
 
@@ -53,12 +57,22 @@ impl Archive {
             if let Some(member) = members.iter_mut().find(|m| m.name.strip_prefix(&folder) == Some(member)) {
                 member.structural = true;
                 let text = member.read(FACT_BYTES, options, &mut findings)?;
-                facts.push((*fact, String::from_utf8_lossy(&text).trim_end().to_owned()));
+                let value = String::from_utf8_lossy(&text).trim_end().to_owned();
+                let versions = VERSIONS.iter().find(|(versioned, _)| versioned == fact);
+                if versions.is_some_and(|(_, known)| !known.contains(&value.as_str())) {
+                    let message = format!("{fact} is {}, which is not known here", crate::text::quoted(&value, 40));
+                    findings.push(Finding::note("unknown-version", member.place.clone(), message));
+                }
+                facts.push((*fact, value));
             }
         }
         let big_endian = match facts.iter().find(|(fact, _)| *fact == "byteorder").map(|(_, value)| value.as_str()) {
             None | Some("little") => false,
-            Some("big") => true,
+            Some("big") => {
+                let message = "the checkpoint comes from a big-endian machine; its storages are read in that order";
+                findings.push(Finding::note("byteorder", Place::start_of(&format!("{folder}byteorder")), message));
+                true
+            }
             Some(other) => {
                 return Err(error::zip(format!("member byteorder says {}, expected little or big", crate::text::quoted(other, 40))));
             }

@@ -6,6 +6,7 @@
 use crate::container::bare_pickle::protocol;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder, is_storage_key};
 use crate::container::{Document, Kind, Member, Outcome};
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::place::Place;
 
@@ -23,12 +24,28 @@ pub(super) fn is_storage(member: &Member) -> bool {
     key.is_some_and(is_storage_key)
 }
 
-pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) -> Outcome {
+pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -> Outcome {
     let folder = folder_of(&members, "data.pkl")?;
     let mut archive = Archive::new(members, folder, options)?;
     let storages = archive.storages(STORAGE_FOLDERS, "")?;
     let (graph, stream) = archive.pickle("data.pkl", "describes the checkpoint", options)?;
-    let Archive { members, mut facts, findings, .. } = archive;
+    let Archive { members, mut facts, mut findings, .. } = archive;
+    // Inside of another file, where a member starts is that one's business.
+    if start.member.is_empty() {
+        findings.extend(layout(&members));
+    }
     facts.push(("pickle_protocol", protocol(&stream.bytes()?).to_string()));
     Ok(Document { facts, spaces: vec![storages], members, findings, ..Document::of_pickle(Kind::TorchZip, graph, stream) })
+}
+
+/// torch stores every member as it is, at a multiple of this.
+const ALIGNMENT: u64 = 64;
+
+/// Whether the archive is laid out as torch does it; it may have been zipped again by another program.
+fn layout(members: &[Member]) -> Option<Finding> {
+    let odd = |member: &&Member| member.deflated || member.stored.file_offset().is_some_and(|at| at % ALIGNMENT != 0 && member.len > 0);
+    let first = members.iter().find(odd)?;
+    let n = crate::text::count(members.iter().filter(odd).count() as u64, "member");
+    let message = format!("{n} compressed, or not at a multiple of {ALIGNMENT} bytes, where torch puts them");
+    Some(Finding::note("noncanonical-layout", first.place.clone(), message))
 }

@@ -13,7 +13,7 @@ use crate::container::Member;
 use crate::container::zip_end::End;
 use crate::container::zip_entry::{DEFLATED, Entry};
 use crate::error::{self, Result};
-use crate::finding::{Finding, at_most};
+use crate::finding::{Finding, capped};
 use crate::limits::Limits;
 use crate::place::Place;
 use crate::source::Region;
@@ -27,9 +27,6 @@ pub(super) struct Directory {
     /// Bytes of the archive that belong to no member.
     pub gaps: Vec<Region>,
 }
-
-/// More findings of one kind say nothing new.
-const MAX_OF_A_KIND: usize = 100;
 
 /// The directory of the archive at `start`.
 ///
@@ -96,7 +93,7 @@ pub(super) fn read(region: &Region, start: &Place, limits: &Limits) -> Result<Di
         gaps.extend(region.slice(at, bytes));
     }
     agrees_with_zip_crate(bytes, region, &members)?;
-    Ok(Directory { members, findings: at_most(MAX_OF_A_KIND, findings), gaps })
+    Ok(Directory { members, findings: capped(findings), gaps })
 }
 
 /// No two names may be equal to a reader that ignores case, stops at a NUL or takes a backslash for a slash: torch's own does

@@ -7,7 +7,9 @@ use crate::container::zip_fields::{u16_at, u32_at, u64_at};
 use crate::error::{self, Error, Result};
 use crate::finding::Finding;
 use crate::place::Place;
+use crate::source::Region;
 
+const CENTRAL: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
 const ZIP64_LOCATOR: u32 = 0x0706_4b50;
 const ZIP64_END: u32 = 0x0606_4b50;
@@ -59,7 +61,7 @@ impl End {
             return Err(error::zip("the archive is spread over several disks"));
         }
         let classic = (u64::from(entries), u64::from(size), u64::from(first));
-        let ((entries, size, directory_start), directory_end) = match zip64_end(bytes, at)? {
+        let ((entries, size, directory_start), directory_end) = match zip64_end(bytes, at, 0)? {
             None => (classic, at),
             Some((zip64, zip64_at)) => {
                 let agree = |classic: u64, saturated: u64, zip64: u64| classic == zip64 || classic == saturated;
@@ -118,6 +120,26 @@ pub(super) fn last_end(bytes: &[u8]) -> Option<u64> {
     None
 }
 
+/// Where the archive starts that ends with `region` and does not start with it: its end record and its directory are where they
+/// should be.
+pub(super) fn archive_at_the_end(region: &Region) -> Option<u64> {
+    let len = region.len();
+    let tail_bytes = len.min(END_BYTES + MAX_COMMENT_BYTES);
+    let tail_start = len - tail_bytes;
+    let tail = region.slice(tail_start, tail_bytes)?.bytes().ok()?;
+    let fits = |&at: &u64| comment_bytes(&tail, at).is_some_and(|comment| at + END_BYTES + comment == tail_bytes);
+    let at = (0..=tail_bytes.checked_sub(END_BYTES)?).rev().find(fits)?;
+    let (size, first) = (u64::from(u32_at(&tail, at + 12)?), u64::from(u32_at(&tail, at + 16)?));
+    let end = match zip64_end(&tail, at, tail_start) {
+        Ok(Some((_, zip64_at))) => zip64_at,
+        _ => tail_start + at,
+    };
+    let directory = end.checked_sub(size)?;
+    let signature = region.slice(directory, 4)?.bytes().ok()?;
+    let start = directory.checked_sub(first).filter(|&start| start > 0)?;
+    (size > 0 && *signature == CENTRAL.to_le_bytes()).then_some(start)
+}
+
 fn none_at_the_end(bytes: &Bytes, start: &Place) -> Error {
     match last_end(bytes) {
         Some(end) => {
@@ -130,13 +152,13 @@ fn none_at_the_end(bytes: &Bytes, start: &Place) -> Error {
 
 type EndFields = (u64, u64, u64);
 
-/// Entries, size and start of the directory as the zip64 end record has them, and where that record starts.
-fn zip64_end(bytes: &Bytes, end_at: u64) -> Result<Option<(EndFields, u64)>> {
+/// Entries, size and start of the directory as the zip64 end record has them, and where that record starts; `bytes` start at `base`.
+fn zip64_end(bytes: &Bytes, end_at: u64, base: u64) -> Result<Option<(EndFields, u64)>> {
     let Some(locator) = end_at.checked_sub(ZIP64_LOCATOR_BYTES).filter(|&at| u32_at(bytes, at) == Some(ZIP64_LOCATOR)) else {
         return Ok(None);
     };
     let bad = || error::zip("the zip64 end record is damaged");
-    let at = u64_at(bytes, locator + 8).ok_or_else(bad)?;
+    let at = u64_at(bytes, locator + 8).and_then(|at| at.checked_sub(base)).ok_or_else(bad)?;
     if u32_at(bytes, at) != Some(ZIP64_END)
         || u32_at(bytes, locator + 4) != Some(0)
         || u32_at(bytes, locator + 16).is_none_or(|disks| disks > 1)
@@ -150,7 +172,7 @@ fn zip64_end(bytes: &Bytes, end_at: u64) -> Result<Option<(EndFields, u64)>> {
     let disk_entries = u64_at(bytes, at + 24).ok_or_else(bad)?;
     let fields = [32, 40, 48].map(|field| u64_at(bytes, at + field));
     match fields {
-        [Some(entries), Some(size), Some(start)] if entries == disk_entries => Ok(Some(((entries, size, start), at))),
+        [Some(entries), Some(size), Some(start)] if entries == disk_entries => Ok(Some(((entries, size, start), at + base))),
         _ => Err(bad()),
     }
 }

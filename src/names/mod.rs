@@ -5,6 +5,7 @@
 //! tuple its items joined with `.`; a class its `module.name`. Lists, tuples and sets give the index, objects the
 //! attribute. Other keys, and text that is not Unicode, have no name.
 
+mod confusable;
 mod key;
 mod paths;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use crate::error::{self, Result};
 use crate::pickle::{Graph, NodeId};
 
+pub(crate) use confusable::pairs as confusable_pairs;
 pub(crate) use key::{Identity, float_repr, identity, integer, unique_pairs};
 pub use paths::{PathId, Paths};
 

@@ -7,21 +7,18 @@ mod oddity;
 mod tensor_escapes;
 
 use crate::error::{self, Result};
-use crate::finding::{Finding, Severity, at_most};
+use crate::finding::{Finding, Severity, capped};
 use crate::pickle::Graph;
 
 /// The rules, one file each. They judge a pickle by its graph alone.
 const RULES: &[fn(&Graph) -> Vec<Finding>] =
     &[callable::judge, oddity::judge, embedded_source::judge, tensor_escapes::judge, duplicate_key::judge, stack_leftover];
 
-/// Findings of a kind that are no calls; more of them say nothing new.
-const MAX_OF_A_KIND: usize = 100;
-
 /// Everything that the rules have to say of one pickle.
 pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {
     let (calls, others): (Vec<Finding>, Vec<Finding>) =
         RULES.iter().flat_map(|rule| rule(graph)).partition(|finding| matches!(finding.kind, "callable" | "unknown-class"));
-    calls.into_iter().chain(at_most(MAX_OF_A_KIND, others)).collect()
+    calls.into_iter().chain(capped(others)).collect()
 }
 
 fn stack_leftover(graph: &Graph) -> Vec<Finding> {

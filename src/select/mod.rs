@@ -12,9 +12,11 @@ use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, capped};
 use crate::globals::{Lowering, TensorId};
 use crate::limits::Limits;
-use crate::names::{PathId, TensorName};
+use crate::names::{PathId, TensorName, confusable_pairs};
+use crate::place::Place;
 use crate::select::sorter::{Sorted, Sorter};
 
 /// What to take from a checkpoint.
@@ -130,6 +132,23 @@ pub(crate) struct Outside {
     pub name: String,
     pub tensors: u64,
     pub bytes: u64,
+}
+
+impl Selected {
+    /// Names of the output that look alike, as findings.
+    pub(crate) fn confusable(&self) -> Vec<Finding> {
+        let pairs = confusable_pairs(self.tensors.iter().map(|named| named.name.as_str()));
+        let finding = |(first, second)| {
+            let message = format!("the names {} and {} look alike and are two", escaped(first), escaped(second));
+            Finding::note("confusable-names", Place::start_of(""), message)
+        };
+        capped(pairs.into_iter().map(finding).collect())
+    }
+}
+
+/// A name in which every letter beyond ASCII is written as its number.
+fn escaped(name: &str) -> String {
+    format!("\"{}\"", name.escape_default())
 }
 
 impl Selection {

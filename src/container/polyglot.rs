@@ -1,0 +1,91 @@
+//! Files of two formats at once: what one program reads from the start, another reads from the end or from a header further in.
+//! Each would see another checkpoint.
+
+use crate::container::{Inner, Open, Outcome, SNIFF, hidden, zip_end};
+use crate::error::{self, Code, Error};
+use crate::finding::Finding;
+use crate::limits::ReadOptions;
+use crate::pickle::{Broken, Graph};
+use crate::place::Place;
+use crate::source::Region;
+
+/// The formats that a file starts like, of those that are known by bytes no other one has there.
+pub(super) fn starts_like(head: &[u8]) -> impl Iterator<Item = &'static Open> + '_ {
+    SNIFF.iter().filter(|(sniff, _)| sniff(head)).map(|(_, open)| open)
+}
+
+/// Where the zip archive starts with which a file ends that is none by its start.
+pub(super) fn zip_at_the_end(region: &Region) -> Option<u64> {
+    zip_end::archive_at_the_end(region)
+}
+
+/// A file that two programs take for two different ones: an error, with what either of them would run.
+pub(super) fn refuse(region: &Region, start: &Place, options: &ReadOptions, opens: Vec<&'static Open>, depth: u64) -> Inner {
+    let (region, start, options) = (region.clone(), start.clone(), options.clone());
+    Inner::Document(Box::new(move || {
+        let message = "the file is of two formats at once";
+        let error = Error::new(Code::TarAmbiguous, message)
+            .at(&start)
+            .help("two programs could read two different checkpoints from it; have its author save it again")
+            .with_findings(&[Finding::note("polyglot", start.clone(), message)]);
+        let mut broken = Box::<Broken>::from(error);
+        for open in opens {
+            let graphs = match open {
+                Open::Document(open) => graphs(open(&region, &start, &options)),
+                Open::Outer(peek) => match peek(&region, &start, &options, depth) {
+                    Ok(Inner::Document(open)) => graphs(open()),
+                    Ok(Inner::Bundle(bundle)) => bundle.graphs(&start, &options, depth),
+                    Err(_) => Vec::new(),
+                },
+            };
+            broken.graphs.extend(graphs);
+        }
+        Err(broken)
+    }))
+}
+
+fn graphs(outcome: Outcome) -> Vec<Graph> {
+    match outcome {
+        Ok(document) => document.into_graphs(),
+        Err(broken) => broken.graphs,
+    }
+}
+
+/// What was read of a file behind which, at `at`, a zip archive is: no part of it, but of another file in one.
+pub(super) fn before_a_zip(opened: Outcome, region: &Region, start: &Place, at: u64, options: &ReadOptions) -> Outcome {
+    let zip_start = start.advanced(at);
+    let graphs = region.slice(at, region.len() - at).map(|zip| hidden::in_region(&zip, &zip_start, options, options.limits.nesting));
+    let graphs = graphs.unwrap_or_default();
+    let message = format!("a zip archive of {} bytes ends with the file, which is something else by its start", region.len() - at);
+    let finding = Finding::note("polyglot", zip_start, message);
+    let mut document = match opened {
+        Ok(document) => document,
+        Err(mut broken) => {
+            broken.error = broken.error.with_findings(&[finding]);
+            broken.graphs.extend(graphs);
+            return Err(broken);
+        }
+    };
+    // Bytes of a tensor may be an archive; bytes behind everything that was read are none of its business.
+    if document.findings.iter().any(|finding| finding.kind == "trailing-data") {
+        let findings: Vec<Finding> = document.findings.drain(..).chain([finding.clone()]).collect();
+        let error = error::zip_ambiguous(finding.message.clone()).at(&finding.place).with_findings(&findings);
+        return Err(Box::<Broken>::from(error).after(document.into_graphs().into_iter().chain(graphs).collect()));
+    }
+    document.findings.push(finding);
+    document.side_pickles.extend(graphs);
+    Ok(document)
+}
+
+/// The error for a file that is nothing by its start, and ends as a zip archive.
+pub(super) fn prefixed(region: &Region, start: &Place, at: u64, options: &ReadOptions) -> Inner {
+    let (region, start, options) = (region.clone(), start.clone(), options.clone());
+    Inner::Document(Box::new(move || {
+        let message =
+            format!("{at} bytes stand before the zip archive; torch looks for it at the start of the file, other programs at its end");
+        let error = error::zip_ambiguous_because(Finding::note("zip-prefix", start.clone(), message));
+        let zip = region.slice(at, region.len() - at);
+        let graphs = zip.map(|zip| hidden::in_region(&zip, &start.advanced(at), &options, options.limits.nesting));
+        Err(Box::<Broken>::from(error).after(graphs.unwrap_or_default()))
+    }))
+}
