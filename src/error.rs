@@ -42,6 +42,9 @@ macro_rules! codes {
         pub enum Code { $($(#[$doc])* $variant,)* }
 
         impl Code {
+            /// Every code.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+
             /// The code as it is written in JSON and in tests.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
@@ -104,6 +107,8 @@ codes! {
     OpaqueResult = "opaque-result", Input;
     /// Nothing to convert.
     NoTensors = "no-tensors", Input;
+    /// A numpy array of Python objects, none of which is a tensor.
+    ObjectArray = "object-array", Input;
     /// Two tensors would get one name.
     NameCollision = "name-collision", Input;
     /// A name that safetensors cannot carry.

@@ -129,7 +129,7 @@ impl Scanned {
             }
             Err(failed) => {
                 // What this program does not know to write is no matter here: its pickles were read.
-                if !matches!(failed.error.code(), Code::OpaqueResult | Code::TensorUnsupported | Code::NoTensors) {
+                if !matches!(failed.error.code(), Code::OpaqueResult | Code::TensorUnsupported | Code::NoTensors | Code::ObjectArray) {
                     self.errors.push(failed.error);
                 }
                 failed.nested_pickles

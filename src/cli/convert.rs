@@ -122,7 +122,7 @@ impl Run<'_> {
             let prepared = self.claim(&output).and_then(|()| prepare_packaged(opened, index, &output, self.options));
             match prepared {
                 // Beside weights, bundles hold pickles of other things.
-                Err(error) if error.code() == Code::NoTensors => empty.push((shown, error)),
+                Err(error) if matches!(error.code(), Code::NoTensors | Code::ObjectArray) => empty.push((shown, error)),
                 prepared => {
                     let code = write(&shown, &output, self.args, self.options, prepared);
                     converted += u32::from(code == 0);

@@ -37,47 +37,38 @@ pub(super) fn sniff(head: &[u8]) -> bool {
     }
 }
 
+/// What the five pickles are.
+const PICKLES: [&str; 5] = ["the magic number", "the protocol version", "the system facts", "the object", "the storage keys"];
+
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let bytes = region.bytes()?;
     let mut at = 0u64;
-    let mut next = |what: &str| -> Result<Graph, Box<Broken>> {
+    let mut pickles = Vec::new();
+    for what in PICKLES {
         let place = start.advanced(at);
-        if at == bytes.len() as u64 {
-            return Err(error::truncated(&place, what, 1, 0).into());
+        let read = match at == bytes.len() as u64 {
+            true => Err(error::truncated(&place, what, 1, 0).into()),
+            false => run(&bytes.slice(at as usize..), &place, options),
+        };
+        match read {
+            Ok(graph) => {
+                at += graph.end();
+                pickles.push(graph);
+            }
+            Err(broken) => return Err(broken.after(pickles)),
         }
-        let graph = run(&bytes.slice(at as usize..), &place, options)?;
-        at += graph.end();
-        Ok(graph)
-    };
-    let magic = next("the magic number")?;
-    let is_magic = match magic.node(magic.root()) {
-        Node::Long(blob) => magic.blob(*blob) == MAGIC,
-        Node::LongText(blob) => magic.blob(*blob) == MAGIC_TEXT,
-        _ => false,
-    };
-    if !is_magic {
-        return Err(error::legacy(magic.start(), "the first pickle is not torch's magic number").into());
     }
-    let version = next("the protocol version")?;
-    if version.int(version.root()) != Some(PROTOCOL_VERSION) {
-        return Err(error::legacy(version.start(), format!("the second pickle is not torch's protocol version {PROTOCOL_VERSION}")).into());
-    }
-    let system = next("the system facts")?;
-    let graph = next("the object")?;
-    let stream = region.slice(graph.start().offset - start.offset, graph.end()).unwrap_or_else(|| region.clone());
-    // What the object would run must not be lost when the rest of the file is broken.
-    let keys = match next("the storage keys") {
-        Ok(keys) => keys,
-        Err(broken) => return Err(broken.after(vec![magic, version, system, graph])),
-    };
-    let (storages, end) = match storages(region, start, at, &graph, &keys) {
+    let pickles: [Graph; 5] = pickles.try_into().unwrap_or_else(|_| unreachable!("each of the five was read"));
+    let [magic, version, system, graph, keys] = &pickles;
+    let read = check(&pickles).and_then(|()| storages(region, start, at, graph, keys));
+    // What the pickles would run must not be lost when the rest of the file is broken.
+    let (storages, end) = match read {
         Ok(storages) => storages,
-        Err(error) => return Err(Box::<Broken>::from(error).after(vec![magic, version, system, graph, keys])),
+        Err(error) => return Err(Box::<Broken>::from(error).after(pickles.into())),
     };
-
     let mut findings = Vec::new();
     let mut facts = vec![("pickle_protocol", protocol(&bytes).to_string())];
-    match little_endian(&system) {
+    match little_endian(system) {
         Some(true) => facts.push(("byteorder", "little".to_owned())),
         Some(false) => {
             facts.push(("byteorder", "big".to_owned()));
@@ -88,17 +79,33 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     }
     match trailing::read(&bytes.slice(end as usize..), &start.advanced(end), options) {
         Ok(trailing) => findings.extend(trailing),
-        Err(broken) => return Err(broken.after(vec![magic, version, system, graph, keys])),
+        Err(broken) => return Err(broken.after(pickles.into())),
     }
+    let made = |pickle: &&Graph| pickle.ids().find(|&id| pickle.object(id).is_some()).map(|id| pickle.place(id));
+    if let Some(place) = [magic, version, system, keys].iter().find_map(made) {
+        let message = "a pickle beside the object makes something, where torch writes only numbers and names";
+        return Err(Box::<Broken>::from(error::legacy(&place, message)).after(pickles.into()));
+    }
+    let stream = region.slice(graph.start().offset - start.offset, graph.end()).unwrap_or_else(|| region.clone());
+    let [magic, version, system, graph, keys] = pickles;
     let side_pickles = vec![magic, version, system, keys];
-    for pickle in &side_pickles {
-        if let Some(id) = pickle.ids().find(|&id| pickle.object(id).is_some()) {
-            let message = "a pickle beside the object makes something, where torch writes only numbers and names";
-            let error = error::legacy(&pickle.place(id), message);
-            return Err(Box::<Broken>::from(error).after(side_pickles.into_iter().chain([graph]).collect()));
-        }
-    }
     Ok(Document { facts, spaces: vec![storages], side_pickles, findings, ..Document::of_pickle(Kind::TorchLegacy, graph, stream) })
+}
+
+/// Whether the first two pickles are what torch writes.
+fn check([magic, version, ..]: &[Graph; 5]) -> Result<()> {
+    let is_magic = match magic.node(magic.root()) {
+        Node::Long(blob) => magic.blob(*blob) == MAGIC,
+        Node::LongText(blob) => magic.blob(*blob) == MAGIC_TEXT,
+        _ => false,
+    };
+    if !is_magic {
+        return Err(error::legacy(magic.start(), "the first pickle is not torch's magic number"));
+    }
+    if version.int(version.root()) != Some(PROTOCOL_VERSION) {
+        return Err(error::legacy(version.start(), format!("the second pickle is not torch's protocol version {PROTOCOL_VERSION}")));
+    }
+    Ok(())
 }
 
 fn little_endian(system: &Graph) -> Option<bool> {

@@ -47,6 +47,9 @@ pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
 }
 
 fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
+    if let Some(class) = class_with_source(graph, object.callable) {
+        return judge_use(graph, id, object, class, Use::Class);
+    }
     let Some(global) = graph.global(object.callable) else {
         let message = "loading would call something that is only known by running other calls";
         let finding = Finding::note("dynamic-global", graph.place(id), message);
@@ -104,6 +107,15 @@ const MAKERS: &[&str] = &["_reconstructor", "__newobj__", "__newobj_ex__"];
 fn class_made<'a>(graph: &'a Graph, object: &Object, global: &GlobalUse) -> Option<&'a GlobalUse> {
     let is_maker = matches!(global.module.as_str(), "copyreg" | "copy_reg") && MAKERS.contains(&global.name.as_str());
     graph.tuple(object.args).filter(|_| is_maker).and_then(|args| graph.global(*args.first()?))
+}
+
+/// The class that a persistent id `('module', class, file, source)` stands for: torch before 1.6 notes the source of classes so.
+fn class_with_source(graph: &Graph, callable: NodeId) -> Option<&GlobalUse> {
+    let Node::Persistent(pid) = graph.node(callable) else { return None };
+    match graph.tuple(*pid)? {
+        &[tag, class, ..] if graph.str_or_ascii(tag) == Some("module") => graph.global(class),
+        _ => None,
+    }
 }
 
 fn judge_dynamic(graph: &Graph, id: NodeId) -> Finding {

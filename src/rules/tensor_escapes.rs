@@ -1,6 +1,6 @@
 //! Tensors that are handed to a call of unknown code: what it would make of them only running it would tell.
 
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 use crate::globals::{Meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object};
 
@@ -27,7 +27,7 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
                 let name = global.map_or_else(|| "a call".to_owned(), |global| crate::text::printable(&global.path()).into_owned());
                 let message = format!("a tensor is an argument of {name}, which is not run; the tensor is written as it was given");
                 let finding = Finding::note("tensor-escapes", graph.place(id), message);
-                return Some(Finding { severity: Severity::Unrecognized, global: global.map(|global| global.path()), ..finding });
+                return Some(Finding { global: global.map(|global| global.path()), ..finding });
             }
             Node::Tuple(_) | Node::List(_) | Node::Set(_) | Node::FrozenSet(_) | Node::Dict(_) => pending.extend(graph.children(value)),
             _ => {}

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
+use crate::container::Kind;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, capped};
 use crate::globals::{Lowering, TensorId};
@@ -189,6 +190,10 @@ fn no_tensors(checkpoint: &Checkpoint, left_out: &[LeftOut], outside: &[Outside]
     if let Some(part) = outside.first() {
         return error(format!("there are no tensors under {}", crate::text::quoted(root_name, 100)))
             .help(format!("there are some under {}; --root . takes everything", crate::text::quoted(&part.name, 100)));
+    }
+    if checkpoint.leaves.is_empty() && matches!(checkpoint.document.kind, Kind::Npy | Kind::Npz) {
+        let message = "the file holds an array of Python objects, and none of them is a tensor";
+        return Error::new(Code::ObjectArray, message).help("have its author save the numbers in arrays of their own");
     }
     error(format!(
         "the file holds no tensors: it is {}",

@@ -2,11 +2,13 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::disallowed_types, reason = "tests fail by panicking and start the program")]
 
+mod assemble;
 mod cases;
 mod crafted;
 mod extras;
 mod golden;
 mod harness;
+mod hostile;
 mod mutations;
 mod outputs;
 mod record;
