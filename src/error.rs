@@ -223,7 +223,11 @@ impl std::error::Error for Error {}
 pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Error {
     let error = Error::new(Code::Io, format!("cannot {doing} {}: {}", quoted(&path.to_string_lossy(), 300), io_reason(cause)));
     match cause.kind() {
-        io::ErrorKind::StorageFull => error.help("free some space or choose another folder with -o; nothing was left behind"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            error.help("free some space or choose another folder with -o; nothing was left behind")
+        }
+        io::ErrorKind::FileTooLarge => error.help("the file system, or a limit such as that of ulimit -f, allows no file of this size"),
+        io::ErrorKind::ReadOnlyFilesystem => error.help("choose another folder with -o"),
         io::ErrorKind::PermissionDenied => error.help("check the permissions of the file and of its folder"),
         _ => error,
     }
@@ -235,6 +239,12 @@ fn io_reason(cause: &io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
     chars.next().map(|first| first.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
+}
+
+/// A temporary file that was there a moment ago.
+pub(crate) fn vanished(target: &Path) -> Error {
+    Error::new(Code::Io, format!("cannot finish {}: the file with its data is gone", quoted(&target.to_string_lossy(), 300)))
+        .help("its folder was moved or emptied during the conversion; convert again")
 }
 
 pub(crate) fn source_changed(path: &Path) -> Error {

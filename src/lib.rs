@@ -72,6 +72,7 @@ pub mod select;
 mod source;
 mod spool;
 mod storage;
+mod temporary;
 mod tensor;
 pub mod text;
 pub mod verify;

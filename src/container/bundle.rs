@@ -127,7 +127,7 @@ impl Packed {
                 }
                 let crc = member.decode(&mut |chunk| scratch.write(chunk))?;
                 super::check_crc(&member.place.member, member.crc, crc, options)?;
-                if member.deflated { scratch.finish() } else { Ok(member.stored) }
+                if member.deflated { Ok(scratch.finish()) } else { Ok(member.stored) }
             }
         }
     }

@@ -217,7 +217,7 @@ fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region>
     let mut buffer = vec![0; 256 << 10];
     loop {
         match decoder.read(&mut buffer) {
-            Ok(0) => return scratch.finish(),
+            Ok(0) => return Ok(scratch.finish()),
             Ok(n) => {
                 options.count_decoded(n as u64, &format!("{} data", form.name), region.len())?;
                 scratch.write(&buffer[..n])?;
