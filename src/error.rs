@@ -241,6 +241,12 @@ fn io_reason(cause: &io::Error) -> String {
     chars.next().map(|first| first.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
 }
 
+pub(crate) fn no_folder(target: &Path, folder: &Path) -> Error {
+    let shown = |path: &Path| quoted(&path.to_string_lossy(), 300);
+    Error::new(Code::Io, format!("cannot create {}: there is no folder {}", shown(target), shown(folder)))
+        .help("make the folder; when it was there before, it was moved or removed during the conversion")
+}
+
 /// A temporary file that was there a moment ago.
 pub(crate) fn vanished(target: &Path) -> Error {
     Error::new(Code::Io, format!("cannot finish {}: the file with its data is gone", quoted(&target.to_string_lossy(), 300)))

@@ -82,7 +82,11 @@ impl Pending {
     /// # Errors
     /// `io` when the folder cannot be written.
     pub fn create(target: &Path) -> Result<Pending> {
-        let temporary = temporary::named(folder_of(target)).map_err(|e| error::io("create", target, &e))?;
+        let folder = folder_of(target);
+        let temporary = temporary::named(folder).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => error::no_folder(target, folder),
+            _ => error::io("create", target, &e),
+        })?;
         Ok(Pending { temporary, target: target.to_owned() })
     }
 

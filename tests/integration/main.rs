@@ -5,6 +5,7 @@
 mod cases;
 mod crafted;
 mod extras;
+mod faults;
 mod golden;
 mod harness;
 mod mutations;
