@@ -233,6 +233,11 @@ pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Error {
     }
 }
 
+/// The error of this program that a reader of another library hands on as one of the system.
+pub(crate) fn within(cause: &io::Error) -> Option<Error> {
+    cause.get_ref()?.downcast_ref::<Error>().cloned()
+}
+
 /// The cause in lower case and without Rust's `(os error N)`.
 fn io_reason(cause: &io::Error) -> String {
     let text = cause.to_string();

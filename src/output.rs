@@ -116,10 +116,10 @@ impl Pending {
         self.file().sync_all().map_err(|e| error::io("write", &self.target, &e))
     }
 
-    fn rename(self, replace: bool) -> Result<()> {
+    fn rename(self, replace: bool) -> Result<File> {
         let Pending { temporary, target } = self;
         let renamed = if replace { temporary.persist(&target) } else { temporary.persist_noclobber(&target) };
-        renamed.map(drop).map_err(|e| match e.error.kind() {
+        renamed.map_err(|e| match e.error.kind() {
             io::ErrorKind::AlreadyExists => error::output_exists(&target),
             _ => Pending { temporary: e.file, target }.failed("create", &e.error),
         })
@@ -134,7 +134,7 @@ impl Pending {
     }
 }
 
-/// Takes back one rename; dropped, it leaves it as it is.
+/// What takes back one rename; dropped, it leaves it as it is.
 enum Undo {
     /// There was nothing before.
     Remove(PathBuf),
@@ -184,18 +184,19 @@ impl Targets {
         for pending in first.iter().map(|(pending, _)| pending).chain([&output]) {
             pending.sync()?;
         }
-        let mut undos = Vec::new();
-        let renamed = first.into_iter().try_for_each(|(pending, replace)| {
-            let undo = Undo::prepare(&pending);
-            pending.rename(replace)?;
-            undos.push(undo);
-            Ok(())
-        });
-        if let Err(error) = renamed.and_then(|()| output.rename(self.replace)) {
-            undos.into_iter().rev().for_each(Undo::undo);
-            return Err(error);
+        let undos: Vec<Undo> = first.iter().map(|(pending, _)| Undo::prepare(pending)).collect();
+        // They stay open until all are renamed, so that nothing is between the renames.
+        let mut renamed = Vec::new();
+        for (pending, replace) in first.into_iter().chain([(output, self.replace)]) {
+            match pending.rename(replace) {
+                Ok(file) => renamed.push(file),
+                Err(error) => {
+                    undos.into_iter().take(renamed.len()).rev().for_each(Undo::undo);
+                    return Err(error);
+                }
+            }
         }
-        drop(undos);
+        drop((undos, renamed));
         for folder in self.folders() {
             sync_folder(folder)?;
         }
@@ -239,7 +240,9 @@ impl Drop for NewFolders {
 fn sync_folder(folder: &Path) -> Result<()> {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     match File::open(folder).and_then(|folder| folder.sync_all()) {
-        Err(e) if cfg!(unix) && ![InvalidInput, PermissionDenied, Unsupported].contains(&e.kind()) => Err(error::io("sync", folder, &e)),
+        Err(e) if cfg!(unix) && ![InvalidInput, PermissionDenied, Unsupported].contains(&e.kind()) => {
+            Err(error::io("sync", folder, &e).help("the output is complete and in its place, but may not survive a power failure"))
+        }
         _ => Ok(()),
     }
 }

@@ -36,10 +36,12 @@ pub(crate) fn named(folder: &Path) -> io::Result<NamedTempFile> {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
         let file = builder.tempfile_in(folder)?;
-        if own::hold(file.as_file(), file.path()) {
-            sweep(folder, file.as_file());
-            return Ok(file);
+        match own::hold(file.as_file(), file.path()) {
+            Hold::Locked => sweep(folder, Some(file.as_file())),
+            Hold::Unlocked => sweep(folder, None),
+            Hold::Gone => continue,
         }
+        return Ok(file);
     }
     Err(io::Error::other("other programs remove its temporary files"))
 }
@@ -50,8 +52,17 @@ pub(crate) fn named(folder: &Path) -> io::Result<NamedTempFile> {
 /// Those of the system.
 pub(crate) fn unnamed(folder: &Path) -> io::Result<File> {
     let file = own::unnamed(folder)?;
-    sweep(folder, &file);
+    sweep(folder, Some(&file));
     Ok(file)
+}
+
+/// What came of locking a new file.
+enum Hold {
+    Locked,
+    /// The file system has no locks.
+    Unlocked,
+    /// Between its creation and the lock it looked abandoned, and another run removed it.
+    Gone,
 }
 
 /// A second name for a file, under which it is kept when the first one becomes another file's. `None` where there is no
@@ -63,15 +74,16 @@ pub(crate) fn second_name(path: &Path, beside: &File) -> Option<NamedTempFile<()
     ours.then(|| builder().make_in(folder, |name| fs::hard_link(path, name)).ok()).flatten()
 }
 
-/// Removes what killed runs left in a folder; `mine` is a file that this process just made in it. Once for each folder, so
-/// that a bundle of many checkpoints does not list its folder for each of them. Best effort: a rest harms nobody.
-fn sweep(folder: &Path, mine: &File) {
+/// Removes what killed runs left in a folder; `mine` is a file that this process just made in it, `None` if it could not be
+/// locked and would itself look abandoned. Once for each folder, so that a bundle of many checkpoints does not list its
+/// folder for each of them. Best effort: a rest harms nobody.
+fn sweep(folder: &Path, mine: Option<&File>) {
     static SWEPT: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
     let Ok(resolved) = folder.canonicalize() else { return };
     if !SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(resolved) {
         return;
     }
-    let (Ok(entries), Ok(mine)) = (fs::read_dir(folder), mine.metadata()) else { return };
+    let (Ok(entries), Some(Ok(mine))) = (fs::read_dir(folder), mine.map(File::metadata)) else { return };
     for entry in entries.filter_map(Result::ok).filter(|entry| is_temporary(&entry.file_name().to_string_lossy())) {
         own::remove_abandoned(&entry.path(), &mine);
     }
@@ -91,12 +103,15 @@ mod own {
 
     use rustix::fs::OFlags;
 
-    /// Locks a new file. False when it is no longer there: between its creation and the lock it looked abandoned.
-    pub fn hold(file: &File, path: &Path) -> bool {
+    use super::Hold;
+
+    /// Locks a new file.
+    pub fn hold(file: &File, path: &Path) -> Hold {
+        let still_there = || path.symlink_metadata().is_ok_and(|found| file.metadata().is_ok_and(|mine| same_file(&found, &mine)));
         match file.try_lock() {
-            Ok(()) => path.symlink_metadata().is_ok_and(|found| file.metadata().is_ok_and(|mine| same_file(&found, &mine))),
-            Err(TryLockError::WouldBlock) => false, // by the run that removes it
-            Err(TryLockError::Error(_)) => true,    // a file system without locks, where nobody removes files
+            Ok(()) if still_there() => Hold::Locked,
+            Ok(()) | Err(TryLockError::WouldBlock) => Hold::Gone, // or locked by the run that is about to remove it
+            Err(TryLockError::Error(_)) => Hold::Unlocked,
         }
     }
 
@@ -148,8 +163,10 @@ mod own {
     use std::io;
     use std::path::Path;
 
-    pub fn hold(_: &File, _: &Path) -> bool {
-        true
+    use super::Hold;
+
+    pub fn hold(_: &File, _: &Path) -> Hold {
+        Hold::Unlocked
     }
 
     pub fn unnamed(folder: &Path) -> io::Result<File> {

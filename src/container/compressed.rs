@@ -206,9 +206,10 @@ pub(super) fn decompress(region: &Region, options: &ReadOptions) -> Result<(&'st
 }
 
 fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region> {
-    let failed = |e: &std::io::Error| match ends_early(e) {
-        true => error::truncated(&Place::start_of(""), &format!("its {} data", form.name), region.len() + 1, region.len()),
-        false => Error::new(Code::CompressionMalformed, format!("the {} data is damaged: {e}", form.name))
+    let failed = |e: &std::io::Error| match (error::within(e), ends_early(e)) {
+        (Some(error), _) => error,
+        (None, true) => error::truncated(&Place::start_of(""), &format!("its {} data", form.name), region.len() + 1, region.len()),
+        (None, false) => Error::new(Code::CompressionMalformed, format!("the {} data is damaged: {e}", form.name))
             .help("download or copy the file again"),
     };
     let source = BufReader::with_capacity(128 << 10, region.reader());

@@ -66,6 +66,14 @@ impl Replacement {
         names(&self.folder())
     }
 
+    /// Runs the program after a conversion in this process that could not remove its temporary file. Another test may start a
+    /// program at that moment, which until it really runs holds what this process had open, locks too; so a few times.
+    fn next_run_cleans(&self, output: &Path) {
+        let folder = output.parent().expect("a folder");
+        let run = || convert(&self.input, output, &["--force"]).code;
+        assert!((0..20).any(|_| run() == 0 && names(folder) == NAMES), "{:?}", names(folder));
+    }
+
     /// Converts with something happening at the step number `at`.
     fn attempt(&self, force: bool, at: usize, what: &(dyn Fn() + Sync)) -> Result<Converted, Error> {
         let options = &options(force);
@@ -79,7 +87,7 @@ impl Replacement {
         let prepared = prepare(&self.input, &self.output, options).expect("a good input");
         prepared.write(&self.output, options, &progress).expect("a good output");
         let steps = progress.count.load(Ordering::Relaxed);
-        assert!(steps > 8, "{steps}");
+        assert!(steps > 4, "{steps}");
         steps
     }
 }
@@ -124,7 +132,7 @@ impl Progress for Step<'_> {
     }
 }
 
-/// Counts in the order in which a test asks.
+/// Stops the work when it asks for this time whether to go on.
 struct Cancel(usize, AtomicUsize);
 
 impl Progress for Cancel {
@@ -137,7 +145,7 @@ impl Progress for Cancel {
 
 #[test]
 fn a_run_killed_at_any_moment_leaves_the_old_output_or_the_new_one() {
-    let files = Replacement::new(600_000);
+    let files = Replacement::new(300_000);
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_depickle"));
         command.arg("convert").arg(&files.input).arg("-o").arg(&files.output).args(["--force", "--quiet"]);
@@ -219,7 +227,7 @@ fn a_temporary_file_without_its_writer_is_removed_and_nothing_else() {
 
 #[test]
 fn a_run_in_the_same_folder_does_not_disturb_one_that_is_writing() {
-    let files = Replacement::new(600_000);
+    let files = Replacement::new(300_000);
     let other = files.scratch.write("other.npy", &array(1000, 3));
     for at in [0, files.steps() / 2, files.steps() - 1] {
         files.reset();
@@ -248,8 +256,7 @@ fn work_that_is_stopped_at_any_step_leaves_the_old_output() {
     }
 }
 
-/// What happens at any step of a conversion, whether it is forced, and how the message of the error then begins; `None` where it may
-/// also be too late to matter.
+/// What happens at any step of a conversion, whether that is forced, what happens, and what the message then says.
 type Fault<'a> = (&'a str, bool, &'a (dyn Fn() + Sync), &'a [&'a str]);
 
 fn temporaries(folder: &Path) -> Vec<PathBuf> {
@@ -258,7 +265,7 @@ fn temporaries(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_fault_at_any_step_changes_no_file_of_the_user() {
-    let files = Replacement::new(600_000);
+    let files = Replacement::new(300_000);
     let steps = files.steps();
     let (folder, moved) = (files.folder(), files.scratch.path("moved"));
     let (output, manifest) = (&files.output, manifest(&files.output));
@@ -302,8 +309,7 @@ fn a_fault_at_any_step_changes_no_file_of_the_user() {
                     assert!(!folder.exists());
                     let output = moved.join(NAMES[0]);
                     assert_eq!(read(&output), files.old);
-                    assert_eq!(convert(&files.input, &output, &["--force"]).code, 0);
-                    assert_eq!(names(&moved), NAMES);
+                    files.next_run_cleans(&output);
                     fs::remove_dir_all(&moved).expect("the folder");
                 }
                 _ => assert_eq!(files.names(), expected, "{what} at {at}"),
@@ -321,7 +327,7 @@ fn a_fault_at_any_step_changes_no_file_of_the_user() {
 
 #[test]
 fn a_source_that_changes_at_any_step_gives_no_output() {
-    let files = Replacement::new(600_000);
+    let files = Replacement::new(300_000);
     let change = || {
         let source = fs::File::options().write(true).open(&files.input).expect("the source");
         source.set_modified(std::time::UNIX_EPOCH).expect("another time");
@@ -330,7 +336,7 @@ fn a_source_that_changes_at_any_step_gives_no_output() {
     for at in 0..files.steps() {
         for fault in [&change as &(dyn Fn() + Sync), &cut] {
             files.reset();
-            files.scratch.write("model.npy", &array(600_000, 2));
+            files.scratch.write("model.npy", &array(300_000, 2));
             let error = files.attempt(true, at, fault).expect_err("the source changed");
             assert!(error.message().contains("changed while it was being read"), "at {at}: {error}");
             assert_eq!(read(&files.output), files.old);
@@ -342,7 +348,7 @@ fn a_source_that_changes_at_any_step_gives_no_output() {
 #[test]
 fn a_folder_that_loses_its_permissions_at_any_step_keeps_the_old_output() {
     use std::os::unix::fs::PermissionsExt;
-    let files = Replacement::new(600_000);
+    let files = Replacement::new(300_000);
     let allow = |mode| fs::set_permissions(files.folder(), fs::Permissions::from_mode(mode)).expect("other permissions");
     for at in 0..files.steps() {
         files.reset();
@@ -358,8 +364,7 @@ fn a_folder_that_loses_its_permissions_at_any_step_keeps_the_old_output() {
         assert_eq!(read(&files.output), files.old);
         // Not even the temporary file could be removed; the next run does it.
         allow(0o755);
-        assert_eq!(convert(&files.input, &files.output, &["--force"]).code, 0);
-        assert_eq!(files.names(), NAMES);
+        files.next_run_cleans(&files.output);
         assert_eq!(read(&files.output), files.new);
     }
 }
