@@ -57,6 +57,7 @@ pub(crate) fn unnamed(folder: &Path) -> io::Result<File> {
 }
 
 /// What came of locking a new file.
+#[cfg_attr(not(unix), allow(dead_code))]
 enum Hold {
     Locked,
     /// The file system has no locks.
