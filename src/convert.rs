@@ -186,21 +186,26 @@ impl Prepared {
         // The source is read once for its digest while the output is written: two cores, one page cache.
         let cancelled = AtomicBool::new(false);
         let cancel = |failed: bool| cancelled.fetch_or(failed, Ordering::Relaxed);
+        let hash = || {
+            let members = &checkpoint.document.members;
+            let hashed = match sha256.get() {
+                // Another checkpoint of the same bundle was converted before.
+                Some(known) => digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)
+                    .map(|found| (*known, found)),
+                None => digest::source(&source, members, &options.read, progress, &cancelled),
+            };
+            cancel(hashed.is_err());
+            hashed
+        };
         let (hashed, written) = thread::scope(|scope| {
-            let hashing = scope.spawn(|| {
-                let members = &checkpoint.document.members;
-                let hashed = match sha256.get() {
-                    // Another checkpoint of the same bundle was converted before.
-                    Some(known) => digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)
-                        .map(|found| (*known, found)),
-                    None => digest::source(&source, members, &options.read, progress, &cancelled),
-                };
-                cancel(hashed.is_err());
-                hashed
-            });
+            // Without a second thread, one after the other.
+            let hashing = thread::Builder::new().spawn_scoped(scope, hash);
             let written = writer::write(&plan, &checkpoint, &opened, pending.file(), output, progress, &cancelled);
             cancel(written.is_err());
-            let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let hashed = match hashing {
+                Ok(hashing) => hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(_) => hash(),
+            };
             (hashed, written)
         });
         // A damaged source explains a cancelled write; a failed write does not explain a cancelled digest.

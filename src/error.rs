@@ -228,10 +228,19 @@ impl std::error::Error for Error {}
 pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Error {
     let error = Error::new(Code::Io, format!("cannot {doing} {}: {}", quoted(&path.to_string_lossy(), 300), io_reason(cause)));
     match cause.kind() {
-        io::ErrorKind::StorageFull => error.help("free some space or choose another folder with -o; nothing was left behind"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            error.help("free some space or choose another folder with -o; nothing was left behind")
+        }
+        io::ErrorKind::FileTooLarge => error.help("the file system, or a limit such as that of ulimit -f, allows no file of this size"),
+        io::ErrorKind::ReadOnlyFilesystem => error.help("choose another folder with -o"),
         io::ErrorKind::PermissionDenied => error.help("check the permissions of the file and of its folder"),
         _ => error,
     }
+}
+
+/// The error of this program that a reader of another library hands on as one of the system.
+pub(crate) fn within(cause: &io::Error) -> Option<Error> {
+    cause.get_ref()?.downcast_ref::<Error>().cloned()
 }
 
 /// The cause in lower case and without Rust's `(os error N)`.
@@ -240,6 +249,18 @@ fn io_reason(cause: &io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
     chars.next().map(|first| first.to_lowercase().collect::<String>() + chars.as_str()).unwrap_or_default()
+}
+
+pub(crate) fn no_folder(target: &Path, folder: &Path) -> Error {
+    let shown = |path: &Path| quoted(&path.to_string_lossy(), 300);
+    Error::new(Code::Io, format!("cannot create {}: there is no folder {}", shown(target), shown(folder)))
+        .help("make the folder; when it was there before, it was moved or removed during the conversion")
+}
+
+/// A temporary file that was there a moment ago.
+pub(crate) fn vanished(target: &Path) -> Error {
+    Error::new(Code::Io, format!("cannot finish {}: the file with its data is gone", quoted(&target.to_string_lossy(), 300)))
+        .help("its folder was moved or emptied during the conversion; convert again")
 }
 
 pub(crate) fn source_changed(path: &Path) -> Error {

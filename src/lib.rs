@@ -73,6 +73,7 @@ pub mod select;
 mod source;
 mod spool;
 mod storage;
+mod temporary;
 mod tensor;
 pub mod text;
 pub mod verify;

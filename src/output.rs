@@ -1,15 +1,17 @@
 //! The only file that creates files. An output is written to a temporary file in its folder, synced, and renamed into
 //! place last: whatever happens, the old state or the complete new one is there.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 use crate::filenames::{folder_of, manifest_path, resolved};
 use crate::manifest::Manifest;
+use crate::temporary;
 use crate::verify::Verified;
 
 /// The files that one conversion writes, none of them the input or another one of them.
@@ -80,11 +82,11 @@ impl Pending {
     /// # Errors
     /// `io` when the folder cannot be written.
     pub fn create(target: &Path) -> Result<Pending> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".depickle-").suffix(".tmp");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any new file
-        let temporary = builder.tempfile_in(folder_of(target)).map_err(|e| error::io("create", target, &e))?;
+        let folder = folder_of(target);
+        let temporary = temporary::named(folder).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => error::no_folder(target, folder),
+            _ => error::io("create", target, &e),
+        })?;
         Ok(Pending { temporary, target: target.to_owned() })
     }
 
@@ -107,20 +109,58 @@ impl Pending {
 
     /// The file opened again, for reading what was written.
     pub fn reopen(&self) -> Result<File> {
-        self.temporary.reopen().map_err(|e| error::io("read", &self.target, &e))
+        self.temporary.reopen().map_err(|e| self.failed("read", &e))
     }
 
     fn sync(&self) -> Result<()> {
         self.file().sync_all().map_err(|e| error::io("write", &self.target, &e))
     }
 
-    fn rename(self, replace: bool) -> Result<()> {
-        let target = self.target;
-        let renamed = if replace { self.temporary.persist(&target) } else { self.temporary.persist_noclobber(&target) };
-        match renamed {
-            Ok(_) => Ok(()),
-            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Err(error::output_exists(&target)),
-            Err(e) => Err(error::io("create", &target, &e.error)),
+    fn rename(self, replace: bool) -> Result<File> {
+        let Pending { temporary, target } = self;
+        let renamed = if replace { temporary.persist(&target) } else { temporary.persist_noclobber(&target) };
+        renamed.map_err(|e| match e.error.kind() {
+            io::ErrorKind::AlreadyExists => error::output_exists(&target),
+            _ => Pending { temporary: e.file, target }.failed("create", &e.error),
+        })
+    }
+
+    /// The error of a call that names the file by its path.
+    fn failed(&self, doing: &str, cause: &io::Error) -> Error {
+        match cause.kind() {
+            io::ErrorKind::NotFound => error::vanished(&self.target),
+            _ => error::io(doing, &self.target, cause),
+        }
+    }
+}
+
+/// What takes back one rename; dropped, it leaves it as it is.
+enum Undo {
+    /// There was nothing before.
+    Remove(PathBuf),
+    /// There was a file, which still has this second name.
+    Restore(NamedTempFile<()>, PathBuf),
+    /// There was a file of which nothing could be kept.
+    Nothing,
+}
+
+impl Undo {
+    /// For the rename of `pending`, which is to come.
+    fn prepare(pending: &Pending) -> Undo {
+        let target = &pending.target;
+        match temporary::second_name(target, pending.file()) {
+            Some(kept) => Undo::Restore(kept, target.clone()),
+            None if target.symlink_metadata().is_err() => Undo::Remove(target.clone()),
+            None => Undo::Nothing,
+        }
+    }
+
+    /// Best effort: the error that is reported is the one that matters.
+    fn undo(self) {
+        match self {
+            Undo::Remove(path) => drop(std::fs::remove_file(path)),
+            Undo::Restore(kept, path) => drop(kept.persist(path)),
+            Undo::Nothing => {}
         }
     }
 }
@@ -128,29 +168,43 @@ impl Pending {
 impl Targets {
     /// Makes a verified output visible, after the files that speak of it: an output is never there without its manifest.
     ///
+    /// No system renames two files at once. A run that is killed between the renames leaves the new manifest beside the old
+    /// output, or beside none; each file is whole. `verify` says then that they do not belong together, the next run replaces a
+    /// manifest without an output, and one with `--force` replaces both. The other order would leave an output whose manifest
+    /// is missing or of another conversion, and one that removes the old files first could lose them.
+    ///
     /// # Errors
-    /// `io`, or `output-exists` when another program was faster; no file is there then that was not there before.
+    /// `io`, or `output-exists` when another program was faster; the files are those that were there before.
     pub fn publish(&self, output: Pending, manifest: &Manifest, extras: Option<Pending>, _proof: &Verified) -> Result<()> {
         let manifest = Pending::with_content(&self.manifest, |out| manifest.write_json(out))?;
-        let files: Vec<(Pending, bool)> =
-            extras.into_iter().map(|extras| (extras, self.replace)).chain([(manifest, true), (output, self.replace)]).collect();
-        for (pending, _) in &files {
+        // What an interrupted run left is replaced; a manifest that another program writes meanwhile is not.
+        let replace_manifest = self.replace || is_manifest(&self.manifest);
+        let mut first: Vec<(Pending, bool)> = extras.into_iter().map(|extras| (extras, self.replace)).collect();
+        first.push((manifest, replace_manifest));
+        for pending in first.iter().map(|(pending, _)| pending).chain([&output]) {
             pending.sync()?;
         }
-        let mut new = Vec::new();
-        for (pending, replace) in files {
-            let target = pending.target.clone();
-            let is_new = target.symlink_metadata().is_err();
-            if let Err(error) = pending.rename(replace) {
-                for path in new {
-                    // Best effort: the error that is reported is the one that matters.
-                    let _ = std::fs::remove_file(path);
+        let undos: Vec<Undo> = first.iter().map(|(pending, _)| Undo::prepare(pending)).collect();
+        // They stay open until all are renamed, so that nothing is between the renames.
+        let mut renamed = Vec::new();
+        for (pending, replace) in first.into_iter().chain([(output, self.replace)]) {
+            match pending.rename(replace) {
+                Ok(file) => renamed.push(file),
+                Err(error) => {
+                    undos.into_iter().take(renamed.len()).rev().for_each(Undo::undo);
+                    return Err(error);
                 }
-                return Err(error);
             }
-            new.extend(is_new.then_some(target));
         }
-        sync_folder(folder_of(&self.output))
+        drop((undos, renamed));
+        for folder in self.folders() {
+            sync_folder(folder)?;
+        }
+        Ok(())
+    }
+
+    fn folders(&self) -> BTreeSet<&Path> {
+        [Some(&self.output), self.extras.as_ref()].into_iter().flatten().map(|path| folder_of(path)).collect()
     }
 }
 
@@ -181,10 +235,14 @@ impl Drop for NewFolders {
     }
 }
 
-/// Makes the renames durable.
+/// Makes the renames durable, where the system lets a folder be synced: some network file systems do not, nor one that may be
+/// written and not listed. The files are complete and in place then, and saying that they are not would be wrong.
 fn sync_folder(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| error::io("sync", folder, &e))?;
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(e) if cfg!(unix) && ![InvalidInput, PermissionDenied, Unsupported].contains(&e.kind()) => {
+            Err(error::io("sync", folder, &e).help("the output is complete and in its place, but may not survive a power failure"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -1,20 +1,22 @@
 //! Bytes that had to be decoded before they can be read by position: in memory as long as they are few, then in an unnamed
 //! temporary file.
 
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tempfile::{SpooledData, SpooledTempFile};
-
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 use crate::source::{Region, Source};
+use crate::temporary;
 
 /// Up to this many bytes stay in memory.
 const IN_MEMORY: usize = 4 << 20;
 
 /// Decoded bytes, as they come.
 pub(crate) struct Scratch {
-    file: SpooledTempFile,
+    memory: Vec<u8>,
+    /// Once there is a file, everything is in it.
+    file: Option<File>,
     folder: PathBuf,
     len: u64,
 }
@@ -24,7 +26,7 @@ impl Scratch {
     /// temporary files.
     pub fn new(folder: Option<&Path>) -> Self {
         let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
-        Scratch { file: SpooledTempFile::new_in(IN_MEMORY, &folder), folder, len: 0 }
+        Scratch { memory: Vec::new(), file: None, folder, len: 0 }
     }
 
     /// Appends bytes.
@@ -33,20 +35,27 @@ impl Scratch {
     /// `io` when the temporary file cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.len += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|e| error::io("write a temporary file in", &self.folder, &e))
+        if self.file.is_none() && self.len > IN_MEMORY as u64 {
+            let mut file = temporary::unnamed(&self.folder).map_err(|e| self.writing(&e))?;
+            file.write_all(&std::mem::take(&mut self.memory)).map_err(|e| self.writing(&e))?;
+            self.file = Some(file);
+        }
+        match &mut self.file {
+            None => self.memory.extend_from_slice(bytes),
+            Some(file) => file.write_all(bytes).map_err(|e| self.writing(&e))?,
+        }
+        Ok(())
+    }
+
+    fn writing(&self, cause: &std::io::Error) -> Error {
+        error::io("write a temporary file in", &self.folder, cause)
     }
 
     /// All of them.
-    ///
-    /// # Errors
-    /// `io` when the temporary file cannot be written.
-    pub fn finish(mut self) -> Result<Region> {
-        let writing = |e: std::io::Error| error::io("write a temporary file in", &self.folder, &e);
-        self.file.flush().map_err(writing)?;
-        self.file.seek(SeekFrom::Start(0)).map_err(writing)?;
-        Ok(match self.file.into_inner() {
-            SpooledData::InMemory(bytes) => Region::memory(bytes.into_inner().into()),
-            SpooledData::OnDisk(file) => Region::file(&Source::own(file, &self.folder, self.len)),
-        })
+    pub fn finish(self) -> Region {
+        match self.file {
+            None => Region::memory(self.memory.into()),
+            Some(file) => Region::file(&Source::own(file, &self.folder, self.len)),
+        }
     }
 }

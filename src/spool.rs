@@ -11,6 +11,7 @@ use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::source::{Region, Source};
 use crate::storage::{Content, Storage, StorageId, decode_latin1};
+use crate::temporary;
 
 /// Bytes copied at a time.
 const COPY_BYTES: u64 = 256 << 10;
@@ -42,7 +43,7 @@ impl Opened {
             }
             let file = match &mut spool {
                 Some(file) => file,
-                none => none.insert(BufWriter::with_capacity(256 << 10, tempfile::tempfile_in(folder).map_err(writing)?)),
+                none => none.insert(BufWriter::with_capacity(256 << 10, temporary::unnamed(folder).map_err(writing)?)),
             };
             let mut sink = |chunk: &[u8]| file.write_all(chunk).map_err(writing);
             decode(&storage.content, storage, options, &mut findings, &mut sink)?;

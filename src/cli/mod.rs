@@ -39,6 +39,7 @@ enum Command {
 /// Runs the command of this process.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    progress::survive_size_limit();
     let code = match cli.command {
         Command::Convert(args) => convert::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -28,6 +28,12 @@ pub(super) fn stop_requested() -> &'static Arc<AtomicBool> {
     })
 }
 
+/// Makes a write beyond a limit on file sizes an error like any other; the signal would end the process in the middle of it.
+pub(super) fn survive_size_limit() {
+    #[cfg(unix)]
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// The bar of one file. It counts the bytes of the file, each of them done when all work on it is.
 pub(super) struct Bar {
     wanted: bool,

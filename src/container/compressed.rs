@@ -206,9 +206,10 @@ pub(super) fn decompress(region: &Region, options: &ReadOptions) -> Result<(&'st
 }
 
 fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region> {
-    let failed = |e: &std::io::Error| match ends_early(e) {
-        true => error::truncated(&Place::start_of(""), &format!("its {} data", form.name), region.len() + 1, region.len()),
-        false => Error::new(Code::CompressionMalformed, format!("the {} data is damaged: {e}", form.name))
+    let failed = |e: &std::io::Error| match (error::within(e), ends_early(e)) {
+        (Some(error), _) => error,
+        (None, true) => error::truncated(&Place::start_of(""), &format!("its {} data", form.name), region.len() + 1, region.len()),
+        (None, false) => Error::new(Code::CompressionMalformed, format!("the {} data is damaged: {e}", form.name))
             .help("download or copy the file again"),
     };
     let source = BufReader::with_capacity(128 << 10, region.reader());
@@ -217,7 +218,7 @@ fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region>
     let mut buffer = vec![0; 256 << 10];
     loop {
         match decoder.read(&mut buffer) {
-            Ok(0) => return scratch.finish(),
+            Ok(0) => return Ok(scratch.finish()),
             Ok(n) => {
                 options.count_decoded(n as u64, &format!("{} data", form.name), region.len())?;
                 scratch.write(&buffer[..n])?;

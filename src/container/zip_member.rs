@@ -103,7 +103,7 @@ impl Member {
         }
         let crc = self.decode(&mut |chunk| scratch.write(chunk))?;
         check_crc(&self.place.member, self.crc, crc, options)?;
-        if self.deflated { scratch.finish() } else { Ok(self.stored.clone()) }
+        Ok(if self.deflated { scratch.finish() } else { self.stored.clone() })
     }
 
     /// The pickle that it is, and its bytes. Bytes behind its end are a finding.

@@ -33,7 +33,8 @@ impl NpyHeader {
         let short = |needed: u64| error::truncated(start, "the header", needed, len);
         let mut take = |bytes: u64| -> Result<Vec<u8>> {
             let mut taken = Vec::new();
-            let read = file.take(bytes).read_to_end(&mut taken).map_err(|e| bad(format!("the header cannot be read: {e}")))?;
+            let failed = |e: &std::io::Error| error::within(e).unwrap_or_else(|| bad(format!("the header cannot be read: {e}")));
+            let read = file.take(bytes).read_to_end(&mut taken).map_err(|e| failed(&e))?;
             if read as u64 == bytes { Ok(taken) } else { Err(short(bytes)) }
         };
         let version = match take(8)?.as_slice() {

@@ -97,7 +97,8 @@ fn check_output(path: &Path, output: &OutputRecord, ledger: &Ledger, progress: &
     let file = Source::open(path)?;
     let shown = quoted(&path.to_string_lossy(), 300);
     if file.len() != output.bytes {
-        return Err(error::mismatch(format!("{shown} has {} bytes, the manifest records {}", file.len(), output.bytes)));
+        return Err(error::mismatch(format!("{shown} has {} bytes, the manifest records {}", file.len(), output.bytes))
+            .help("restore the file or convert the source again"));
     }
     // Tensor by tensor first, so that a difference is named; the digest of the file then covers the header.
     let whole = Region::file(&file);

@@ -6,6 +6,7 @@ mod assemble;
 mod cases;
 mod crafted;
 mod extras;
+mod faults;
 mod golden;
 mod harness;
 mod hostile;
