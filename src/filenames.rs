@@ -63,11 +63,17 @@ pub fn manifest_path(output: &Path) -> PathBuf {
 }
 
 /// The folder that a file is in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
+}
+
+/// The deepest folder that exists of those that a file is in, or will be when the others are made.
+pub fn existing_folder_of(path: &Path) -> &Path {
+    let folders = folder_of(path).ancestors().filter(|folder| !folder.as_os_str().is_empty());
+    folders.into_iter().find(|folder| folder.is_dir()).unwrap_or(Path::new("."))
 }
 
 /// `path` as seen from `folder`, with slashes on every platform; as it is when it does not exist.

@@ -4,6 +4,7 @@ mod convert;
 mod inspect;
 mod options;
 mod progress;
+mod sandbox;
 mod verify;
 
 use std::io::{self, Write};
@@ -22,6 +23,11 @@ use depickle::text::printable;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Run without the sandbox, in which the program can open only its inputs and the folders of its outputs, and reach no
+    /// network and start no program (Linux)
+    #[arg(long, global = true, display_order = 900)]
+    no_sandbox: bool,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the input or the system failed, 2 usage, 3 refused because of findings, \
@@ -38,9 +44,9 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let code = match cli.command {
-        Command::Convert(args) => convert::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Verify(args) => verify::run(&args),
+        Command::Convert(args) => convert::run(&args, !cli.no_sandbox),
+        Command::Inspect(args) => inspect::run(&args, !cli.no_sandbox),
+        Command::Verify(args) => verify::run(&args, !cli.no_sandbox),
     };
     ExitCode::from(code)
 }
@@ -71,6 +77,9 @@ fn report(subject: &std::path::Path, error: &Error) -> u8 {
     let mut text = if message.contains(&subject) { format!("error: {message}\n") } else { format!("error: {subject}: {message}\n") };
     if let Some(help) = error.advice() {
         text.push_str(&format!("  help: {}\n", printable(help)));
+    }
+    if error.code() == Code::Io && error.message().ends_with("permission denied") && sandbox::is_entered() {
+        text.push_str("  help: if they are right, --no-sandbox tells whether depickle itself closed the file\n");
     }
     // What the file would have run is worth more than why it is broken.
     for finding in error.findings().iter().filter(|finding| finding.severity == Severity::Dangerous && error.code() != Code::Denied) {

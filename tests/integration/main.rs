@@ -10,5 +10,6 @@ mod harness;
 mod mutations;
 mod outputs;
 mod record;
+mod sandbox;
 mod tidy;
 mod verification;
