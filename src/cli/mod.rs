@@ -79,7 +79,7 @@ fn report(subject: &std::path::Path, error: &Error) -> u8 {
         text.push_str(&format!("  help: {}\n", printable(help)));
     }
     if error.code() == Code::Io && error.message().ends_with("permission denied") && sandbox::is_entered() {
-        text.push_str("  help: if they are right, --no-sandbox tells whether depickle itself closed the file\n");
+        text.push_str("  help: if they are right, see whether --no-sandbox helps: the program closes what it was not given\n");
     }
     // What the file would have run is worth more than why it is broken.
     for finding in error.findings().iter().filter(|finding| finding.severity == Severity::Dangerous && error.code() != Code::Denied) {
