@@ -65,7 +65,7 @@ pub enum SandboxLevel {
     None,
     /// Some of them: the system knows no more.
     Partial,
-    /// It can open nothing but its inputs and its output folders, start no program and reach no network.
+    /// It can open nothing but its inputs and the folders of its outputs and temporary files, start no program and reach no network.
     Full,
 }
 

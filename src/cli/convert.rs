@@ -175,7 +175,7 @@ fn access(args: &Args, folder: Option<&Path>) -> Access {
         match args.dry_run {
             // To see whether what is there is a manifest.
             true => access.read(folder_of(&output)),
-            // The outputs of a bundle are in a folder beside the one that it would have.
+            // The folder of a bundle is made where this file would be.
             false => access.output(&output),
         }
     }

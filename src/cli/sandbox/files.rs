@@ -28,7 +28,7 @@ const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir |
 const TEMPORARY: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteFile | MakeReg | RemoveFile});
 
 /// Beyond so many arrays in a folder, the folder is one rule.
-const MAX_ARRAYS: usize = 10_000;
+const MAX_ARRAYS: usize = 1_000;
 
 /// Closes every file that `access` does not name.
 pub(super) fn close(access: &Access) -> SandboxLevel {
@@ -70,4 +70,23 @@ fn arrays_in(folder: &Path) -> Vec<PathBuf> {
         entries.filter(|entry| is_array(&entry.file_name().to_string_lossy()) && entry.file_type().is_ok_and(|kind| kind.is_file()));
     let arrays: Vec<PathBuf> = files.map(|entry| entry.path()).take(MAX_ARRAYS + 1).collect();
     if arrays.len() > MAX_ARRAYS { vec![folder.to_owned()] } else { arrays }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_opened_one_by_one_unless_they_are_very_many() {
+        let folder = tempfile::tempdir().unwrap();
+        for i in 0..MAX_ARRAYS {
+            std::fs::write(folder.path().join(format!("x.pkl_{i:02}.npy")), b"").unwrap();
+        }
+        std::fs::write(folder.path().join("x.pkl"), b"").unwrap();
+        std::fs::create_dir(folder.path().join("folder.npy")).unwrap();
+        assert_eq!(arrays_in(folder.path()).len(), MAX_ARRAYS);
+        std::fs::write(folder.path().join("x.pkl_more.npy.z"), b"").unwrap();
+        assert_eq!(arrays_in(folder.path()), [folder.path()]);
+        assert_eq!(arrays_in(Path::new("no such folder")), Vec::<PathBuf>::new());
+    }
 }
