@@ -14,7 +14,7 @@ use crate::extras;
 use crate::filenames;
 use crate::finding::Finding;
 use crate::input::{Input, Origin, Read};
-use crate::ledger::{CompanionRecord, Ledger, SourceRecord};
+use crate::ledger::{CompanionRecord, Ledger, SandboxLevel, SourceRecord};
 use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
 use crate::output::{NewFolders, Pending, Targets};
@@ -42,6 +42,8 @@ pub struct ConvertOptions {
     pub extras: Option<PathBuf>,
     /// Replace an existing output.
     pub force: bool,
+    /// How far the process is shut in; the record says so. The library itself never does that.
+    pub sandbox: SandboxLevel,
 }
 
 /// A checkpoint that was read and planned, with nothing written yet.
@@ -144,7 +146,7 @@ pub(crate) fn plan(
         facts: checkpoint.document.facts.iter().map(|(fact, value)| ((*fact).to_owned(), value.clone())).collect(),
     };
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, record, &name);
+    let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, record, &name, options.sandbox);
     Ok(Prepared { source, sha256, checkpoint, plan, ledger })
 }
 

@@ -63,11 +63,16 @@ pub fn manifest_path(output: &Path) -> PathBuf {
 }
 
 /// The folder that a file is in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
+}
+
+/// The deepest folder that exists of those that a file is in, or will be when the others are made.
+pub fn existing_folder_of(path: &Path) -> &Path {
+    folder_of(path).ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."))
 }
 
 /// `path` as seen from `folder`, with slashes on every platform; as it is when it does not exist.
@@ -106,6 +111,16 @@ mod tests {
         std::fs::write(&input, b"x").unwrap();
         assert_eq!(relative(&input, folder.path()), "model.pt");
         assert_eq!(relative(&input, &folder.path().join("new/out")), "../../model.pt");
+    }
+
+    #[test]
+    fn the_folder_of_a_file_to_come_is_looked_for_upwards() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(existing_folder_of(&folder.path().join("x")), folder.path());
+        assert_eq!(existing_folder_of(&folder.path().join("new/deeper/x")), folder.path());
+        for relative in ["x", "missing/x", "./x", ""] {
+            assert!(existing_folder_of(Path::new(relative)).is_dir(), "{relative}");
+        }
     }
 
     #[test]

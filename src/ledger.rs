@@ -2,7 +2,7 @@
 //! before anything is written; sealed with the digests of a verified output it is the manifest.
 //!
 //! The form is versioned and described by `docs/manifest.schema.json`. It holds no time and no machine, so that the
-//! same input gives the same bytes.
+//! same input gives the same bytes; only how far the program shut itself in depends on the system that it ran on.
 
 #![allow(missing_docs, reason = "docs/manifest.schema.json describes every field")]
 
@@ -25,6 +25,9 @@ pub const MANIFEST_VERSION: u32 = 1;
 pub struct Ledger {
     pub manifest_version: u32,
     pub tool: Tool,
+    /// How far the program had shut itself in when it read the input.
+    #[serde(default)]
+    pub sandbox: SandboxLevel,
     pub source: SourceRecord,
     /// The dotted name of the part of the checkpoint that is taken; `.` for all of it.
     pub root: String,
@@ -50,6 +53,20 @@ pub struct Ledger {
 pub struct Tool {
     pub name: String,
     pub version: String,
+}
+
+/// How far a process has given up the rights that reading untrusted input does not need.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SandboxLevel {
+    /// Not at all, or nothing is known of it.
+    #[default]
+    None,
+    /// Some of them: the system knows no more.
+    Partial,
+    /// It can open nothing but its inputs and the folders of its outputs and temporary files, start no program and reach no network.
+    Full,
 }
 
 /// The input file.
@@ -245,6 +262,7 @@ impl Ledger {
         findings: &[Finding],
         source: SourceRecord,
         output: &str,
+        sandbox: SandboxLevel,
     ) -> Ledger {
         let tensors: Vec<TensorRecord> = plan
             .tensors
@@ -286,6 +304,7 @@ impl Ledger {
         Ledger {
             manifest_version: MANIFEST_VERSION,
             tool: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            sandbox,
             source,
             root: selected.root_name.clone(),
             outputs: vec![OutputRecord {

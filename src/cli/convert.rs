@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use clap::Args as ClapArgs;
 use depickle::convert::{Prepared, prepare_input, prepare_packaged};
 use depickle::error::Code;
-use depickle::filenames::{bundle_output, default_output, manifest_path, packaged_output, resolved};
+use depickle::filenames::{bundle_output, default_output, existing_folder_of, folder_of, manifest_path, packaged_output, resolved};
 use depickle::input::Input;
 use depickle::ledger::FindingRecord;
 use depickle::report::{json, text};
@@ -15,6 +15,7 @@ use depickle::{ConvertOptions, Error};
 
 use super::options::{DenyArg, InputArgs};
 use super::progress::{Bar, stop_requested};
+use super::sandbox::{self, Access};
 
 /// Convert checkpoints to safetensors, verify the result and write its manifest
 #[derive(Debug, ClapArgs)]
@@ -56,8 +57,8 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-pub(super) fn run(args: &Args) -> u8 {
-    let options = match args.input.options(args.deny, args.extras.clone(), args.force) {
+pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
+    let mut options = match args.input.options(args.deny, args.extras.clone(), args.force) {
         Ok(options) => options,
         Err(error) => return super::report(Path::new("convert"), &error),
     };
@@ -65,6 +66,7 @@ pub(super) fn run(args: &Args) -> u8 {
         Ok(folder) => folder,
         Err(error) => return super::report(Path::new("convert"), &error),
     };
+    options.sandbox = sandbox::enter(sandboxed, &access(args, folder.as_deref()));
     let inputs: HashSet<PathBuf> = args.inputs.iter().filter_map(|input| resolved(input)).collect();
     let mut run = Run { args, options: &options, inputs, targets: HashSet::new() };
     let mut worst = 0;
@@ -88,12 +90,10 @@ struct Run<'a> {
 impl Run<'_> {
     /// Converts one input; into `folder`, if the outputs go to one.
     fn convert(&mut self, input: &Path, folder: Option<&Path>) -> u8 {
-        let output = match (folder, &self.args.output) {
-            (Some(folder), _) => folder.join(default_output(input).file_name().unwrap_or_default()),
-            (None, Some(output)) => output.clone(),
-            (None, None) => default_output(input),
-        };
-        let opened = match Input::open(input, &self.options.read, Some(output.parent().unwrap_or(Path::new("")))) {
+        let output = output_of(input, self.args, folder);
+        // What only plans leaves the place of the output alone.
+        let scratch = (!self.args.dry_run).then(|| existing_folder_of(&output));
+        let opened = match Input::open(input, &self.options.read, scratch) {
             Ok(opened) => opened,
             Err(error) => return refused(input, self.args, &error),
         };
@@ -155,6 +155,36 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// The output of an input that is one checkpoint; in `folder`, if the outputs go to one.
+fn output_of(input: &Path, args: &Args, folder: Option<&Path>) -> PathBuf {
+    match (folder, &args.output) {
+        (Some(folder), _) => folder.join(default_output(input).file_name().unwrap_or_default()),
+        (None, Some(output)) => output.clone(),
+        (None, None) => default_output(input),
+    }
+}
+
+/// The files that the command needs.
+fn access(args: &Args, folder: Option<&Path>) -> Access {
+    let mut access = Access::default();
+    for input in &args.inputs {
+        access.input(input);
+        let output = output_of(input, args, folder);
+        match args.dry_run {
+            // To see whether what is there is a manifest.
+            true => access.read(folder_of(&output)),
+            // The folder of a bundle is made where this file would be.
+            false => access.output(&output),
+        }
+    }
+    if args.dry_run {
+        access.temporary();
+    } else if let Some(extras) = &args.extras {
+        access.output(extras);
+    }
+    access
 }
 
 /// The folder for the outputs; `None` when there is none or `-o` names a file.

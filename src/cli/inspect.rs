@@ -7,6 +7,7 @@ use depickle::inspect::inspect;
 use depickle::report::{json, text};
 
 use super::options::{DenyArg, InputArgs};
+use super::sandbox::{self, Access};
 
 /// Show what a checkpoint holds and what would be written; reads only its directory and pickles
 #[derive(Debug, ClapArgs)]
@@ -22,8 +23,14 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> u8 {
-    let inspected = args.input.options(DenyArg::None, None, false).and_then(|options| inspect(&args.file, &options));
+pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
+    let mut access = Access::default();
+    access.input(&args.file);
+    access.temporary();
+    let inspected = args.input.options(DenyArg::None, None, false).and_then(|mut options| {
+        options.sandbox = sandbox::enter(sandboxed, &access);
+        inspect(&args.file, &options)
+    });
     match inspected {
         Ok(prepared) if args.json => super::print(&(json::line(&prepared.ledger) + "\n")),
         Ok(prepared) => super::print(&text::inspected(&args.file, &prepared.ledger)),

@@ -4,6 +4,7 @@ mod convert;
 mod inspect;
 mod options;
 mod progress;
+mod sandbox;
 mod scan;
 mod verify;
 
@@ -23,6 +24,11 @@ use depickle::text::printable;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Run without the sandbox, in which the program can open only its inputs and the folders of its outputs, and reach no
+    /// network and start no program (Linux)
+    #[arg(long, global = true, display_order = 900)]
+    no_sandbox: bool,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the input or the system failed, 2 usage, 3 refused because of findings, \
@@ -41,10 +47,10 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     progress::survive_size_limit();
     let code = match cli.command {
-        Command::Convert(args) => convert::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Scan(args) => scan::run(&args),
-        Command::Verify(args) => verify::run(&args),
+        Command::Convert(args) => convert::run(&args, !cli.no_sandbox),
+        Command::Inspect(args) => inspect::run(&args, !cli.no_sandbox),
+        Command::Scan(args) => scan::run(&args, !cli.no_sandbox),
+        Command::Verify(args) => verify::run(&args, !cli.no_sandbox),
     };
     ExitCode::from(code)
 }
@@ -75,6 +81,9 @@ fn report(subject: &std::path::Path, error: &Error) -> u8 {
     let mut text = if message.contains(&subject) { format!("error: {message}\n") } else { format!("error: {subject}: {message}\n") };
     if let Some(help) = error.advice() {
         text.push_str(&format!("  help: {}\n", printable(help)));
+    }
+    if error.code() == Code::Io && error.message().ends_with("permission denied") && sandbox::is_entered() {
+        text.push_str("  help: if they are right, see whether --no-sandbox helps: the program closes what it was not given\n");
     }
     // What the file would have run is worth more than why it is broken.
     for finding in error.findings().iter().filter(|finding| finding.severity == Severity::Dangerous && error.code() != Code::Denied) {

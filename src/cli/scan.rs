@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use depickle::filenames::resolved;
 use depickle::limits::{Limits, ReadOptions};
 use depickle::report::scanned::Summary;
 use depickle::report::{json, sarif, scanned};
@@ -11,6 +12,7 @@ use depickle::scan::{Expected, Found, Scanned, discover, scan};
 
 use super::options::{DenyArg, parse_limit};
 use super::progress::stop_requested;
+use super::sandbox::{self, Access};
 
 /// Show what loading files would run, without loading or converting them; reads every pickle, wherever it is
 #[derive(Debug, ClapArgs)]
@@ -51,7 +53,7 @@ enum Format {
     Sarif,
 }
 
-pub(super) fn run(args: &Args) -> u8 {
+pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
     let options = match options(args) {
         Ok(options) => options,
         Err(error) => return super::report(std::path::Path::new("scan"), &error),
@@ -59,7 +61,9 @@ pub(super) fn run(args: &Args) -> u8 {
     let format = if args.json { Format::Json } else { args.format };
     let (mut worst, mut summary, mut kept) = (0, Summary::default(), Vec::new());
     stop_requested();
-    for Found { path, expected, error } in discover(&args.paths) {
+    let found = discover(&args.paths);
+    sandbox::enter(sandboxed, &access(args, &found));
+    for Found { path, expected, error } in found {
         let scanned = match error {
             Some(error) => Scanned::unreadable(&path, error),
             None => scan(&path, expected, &options),
@@ -87,6 +91,22 @@ pub(super) fn run(args: &Args) -> u8 {
         Format::Text | Format::Json => 0,
     };
     worst.max(printed)
+}
+
+/// What is named, and what links in folders lead to.
+fn access(args: &Args, found: &[Found]) -> Access {
+    let mut access = Access::default();
+    access.temporary();
+    for path in &args.paths {
+        match path.is_dir() {
+            true => access.read(path),
+            false => access.input(path),
+        }
+    }
+    let roots: Vec<PathBuf> = args.paths.iter().filter_map(|path| resolved(path)).collect();
+    let linked = found.iter().filter_map(|found| resolved(&found.path)).filter(|path| !roots.iter().any(|root| path.starts_with(root)));
+    linked.for_each(|path| access.read(&path));
+    access
 }
 
 fn options(args: &Args) -> depickle::Result<ReadOptions> {

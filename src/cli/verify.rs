@@ -9,6 +9,7 @@ use depickle::text::{bytes, count, printable};
 use depickle::verify::check_manifest;
 
 use super::progress::Bar;
+use super::sandbox::{self, Access};
 
 /// Compare outputs with their manifests, and with their sources where those are still there
 #[derive(Debug, ClapArgs)]
@@ -28,7 +29,11 @@ pub(super) struct Args {
 
 const ENDING: &str = ".manifest.json";
 
-pub(super) fn run(args: &Args) -> u8 {
+pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
+    // Manifests say where their sources are, which may be anywhere; nothing is written.
+    let mut access = Access::default();
+    access.read(Path::new("/"));
+    sandbox::enter(sandboxed, &access);
     let mut worst = 0;
     for path in &args.paths {
         let manifests = if path.is_dir() { in_folder(path) } else { Ok(vec![manifest_of(path)]) };

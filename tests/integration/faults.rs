@@ -6,11 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use depickle::convert::{Converted, prepare};
 use depickle::error::Code;
+use depickle::ledger::SandboxLevel;
 use depickle::progress::Progress;
 use depickle::{ConvertOptions, Error};
 
@@ -92,9 +94,18 @@ impl Replacement {
     }
 }
 
+/// As the program converts on this machine, so that what it writes is the same.
 fn options(force: bool) -> ConvertOptions {
+    static LEVEL: OnceLock<SandboxLevel> = OnceLock::new();
     let mut options = ConvertOptions::default();
     options.force = force;
+    options.sandbox = *LEVEL.get_or_init(|| {
+        let scratch = Scratch::new();
+        let input = scratch.write("model.npy", &array(1, 1));
+        let inspected: serde_json::Value =
+            serde_json::from_str(&depickle(["inspect", "--json", input.to_str().expect("a path")]).stdout).expect("JSON");
+        serde_json::from_value(inspected["sandbox"].clone()).expect("a level")
+    });
     options
 }
 

@@ -13,5 +13,6 @@ mod hostile;
 mod mutations;
 mod outputs;
 mod record;
+mod sandbox;
 mod tidy;
 mod verification;
