@@ -12,7 +12,7 @@ use crate::digest::{self, Sha};
 use crate::error::Result;
 use crate::extras;
 use crate::filenames;
-use crate::finding::Finding;
+use crate::finding::{Finding, limited};
 use crate::input::{Input, Origin, Read};
 use crate::ledger::{CompanionRecord, Ledger, SandboxLevel, SourceRecord};
 use crate::limits::ReadOptions;
@@ -98,8 +98,7 @@ pub(crate) fn plan(
 ) -> Result<Prepared> {
     let (Read { document, member, merged }, Origin { source, sha256 }) = read.map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
-        let findings: Vec<Finding> = broken.graphs.iter().flat_map(rules::judge).collect();
-        broken.error.with_findings(&findings)
+        broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
     let mut findings = document.findings.clone();
     findings.extend(document.side_pickles.iter().chain([&document.graph]).flat_map(rules::judge));
@@ -129,6 +128,7 @@ pub(crate) fn plan(
         Ok((checkpoint, selected, plan))
     };
     let planned = planned();
+    let findings = limited(findings);
     let (checkpoint, selected, plan) = planned.map_err(|e| e.with_findings(&findings))?;
     let folder = filenames::folder_of(output);
     let record = |companion: &Arc<Source>| CompanionRecord {

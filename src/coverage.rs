@@ -53,6 +53,10 @@ pub(crate) fn findings(checkpoint: &Checkpoint) -> Vec<Finding> {
             let message = format!("{} is not written: {}", checkpoint.paths.show(leaf.path), error.message());
             Some(Finding::note("unsupported-tensor", checkpoint.document.graph.place(leaf.node), message))
         }
+        Content::Absent(absence) => {
+            let message = format!("{} is not written: {}", checkpoint.paths.show(leaf.path), absence.reason);
+            Some(Finding::note("unsupported-tensor", checkpoint.document.graph.place(leaf.node), message))
+        }
         _ => None,
     });
     capped(members.chain(tensors).collect())

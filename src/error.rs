@@ -150,6 +150,12 @@ impl Error {
         Error::new(Code::Usage, message)
     }
 
+    /// Two checkpoints of one bundle that would be one output.
+    pub fn outputs_collide(output: &Path) -> Self {
+        let message = format!("{} is the output of two checkpoints of the bundle", quoted(&output.to_string_lossy(), 300));
+        Error::new(Code::NameCollision, message).help("extract the archive and convert them one by one")
+    }
+
     /// The same error with its place, unless a better one (closer to the cause) is already known.
     #[must_use]
     pub(crate) fn at(mut self, place: &Place) -> Self {
@@ -382,6 +388,11 @@ pub(crate) fn storage_size(place: &Place, key: &str, has: u64, declared: u128) -
         .help("the file is damaged or was edited; download it again or have its author save it again")
 }
 
+/// The same error for a value that only running a call would give.
+pub(crate) fn for_an_opaque_value(error: &Error) -> Error {
+    Error::new(Code::OpaqueResult, format!("{}: only running a call would tell", error.message()))
+}
+
 pub(crate) fn opaque(place: &Place, message: impl Into<String>) -> Error {
     Error::new(Code::OpaqueResult, message).at(place)
 }
@@ -401,6 +412,13 @@ pub(crate) fn members_collide(name: &str) -> Error {
 
 pub(crate) fn name_invalid(path: &str, why: &str) -> Error {
     Error::new(Code::NameInvalid, format!("the tensor at {path} cannot be named: {why}"))
+}
+
+pub(crate) fn name_opaque(path: &str) -> Error {
+    Error::new(
+        Code::OpaqueResult,
+        format!("the tensor at {path} cannot be named: its key is an object, and only running what makes it would tell"),
+    )
 }
 
 // ---- policy ---------------------------------------------------------------------------------------------------

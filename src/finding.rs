@@ -89,6 +89,21 @@ impl Finding {
     }
 }
 
+/// The most findings that are kept of one checkpoint.
+const MAX_FINDINGS: usize = 10_000;
+
+/// The first findings of a checkpoint, dangerous ones before others, and then how many more there are.
+pub(crate) fn limited(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let Some(more) = findings.len().checked_sub(MAX_FINDINGS).filter(|more| *more > 0) else { return findings };
+    findings.sort_by_key(|finding| finding.severity != Severity::Dangerous);
+    let severity = findings[MAX_FINDINGS..].iter().map(|finding| finding.severity).max().unwrap_or(Severity::Note);
+    findings.truncate(MAX_FINDINGS);
+    let place = findings[MAX_FINDINGS - 1].place.clone();
+    let message = format!("and {}", crate::text::count(more as u64, "more finding"));
+    findings.push(Finding { severity, ..Finding::note("callable", place, message) });
+    findings
+}
+
 /// Findings of one kind that are kept; more say nothing new.
 const MAX_OF_A_KIND: usize = 100;
 

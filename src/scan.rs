@@ -9,11 +9,12 @@ use crate::container::{self, Document, Kind};
 use crate::coverage;
 use crate::error::{Code, Error};
 use crate::filenames;
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Severity, limited};
 use crate::input::Input;
 use crate::limits::ReadOptions;
 use crate::pickle::Graph;
 use crate::rules;
+use crate::select::{Purpose, Root, Selection};
 
 /// What was found in one file.
 #[derive(Debug)]
@@ -125,6 +126,10 @@ impl Scanned {
             Ok(checkpoint) => {
                 self.findings.extend(checkpoint.findings.iter().cloned());
                 self.findings.extend(coverage::findings(&checkpoint));
+                let all = Selection { root: Root::Whole, ..Selection::default() };
+                if let Ok(selected) = all.apply(&checkpoint, &options.limits, Purpose::Inspect) {
+                    self.findings.extend(selected.confusable());
+                }
                 checkpoint.nested_pickles
             }
             Err(failed) => {
@@ -190,6 +195,7 @@ pub fn scan(path: &Path, expected: Expected, options: &ReadOptions) -> Scanned {
             }
         }
     }
+    scanned.findings = limited(scanned.findings);
     scanned
 }
 

@@ -119,7 +119,8 @@ impl Run<'_> {
         }
         for (index, name) in names.iter().enumerate() {
             let (shown, output) = (input.join(name), folder.join(packaged_output(name)));
-            let prepared = self.claim(&output).and_then(|()| prepare_packaged(opened, index, &output, self.options));
+            let claimed = self.claim(&output).map_err(|_| Error::outputs_collide(&output));
+            let prepared = claimed.and_then(|()| prepare_packaged(opened, index, &output, self.options));
             match prepared {
                 // Beside weights, bundles hold pickles of other things.
                 Err(error) if matches!(error.code(), Code::NoTensors | Code::ObjectArray) => empty.push((shown, error)),

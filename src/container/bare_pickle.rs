@@ -3,9 +3,9 @@
 
 use crate::container::joblib::{self, Spliced};
 use crate::container::{Document, Kind, Outcome, count_memory, trailing};
-use crate::error::Code;
+use crate::error::{self, Code};
 use crate::limits::{Limits, ReadOptions};
-use crate::pickle::{self, Broken, Decoder, Op};
+use crate::pickle::{self, Broken, Decoder, Node, Op};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -61,6 +61,11 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         Ok(findings) => findings,
         Err(broken) => return Err(broken.after(arrays.into_graphs()).after(vec![graph])),
     };
+    if let Some(id) = graph.ids().find(|&id| matches!(graph.node(id), Node::Persistent(_))) {
+        let why = "holds a persistent id, which only the program that wrote the file can resolve";
+        let error = error::needs_producer("BINPERSID", why).at(&graph.place(id));
+        return Err(Box::<Broken>::from(error).after(arrays.into_graphs()).after(vec![graph]));
+    }
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
     let mut document = Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) };
     let spliced = !arrays.is_empty();

@@ -6,9 +6,10 @@ use flate2::bufread::GzDecoder;
 use lz4_flex::frame::FrameDecoder;
 use ruzstd::decoding::StreamingDecoder;
 
-use crate::container::{Inner, head};
+use crate::container::{Inner, head, hidden};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
+use crate::pickle::Broken;
 use crate::place::Place;
 use crate::scratch::Scratch;
 use crate::source::{Region, RegionReader};
@@ -160,7 +161,29 @@ fn zfile(mut source: Source<'_>) -> std::io::Result<Box<dyn Read + '_>> {
     if source.fill_buf()?.first() == Some(&b' ') {
         source.consume(1);
     }
-    Ok(Box::new(flate2::bufread::ZlibDecoder::new(source)))
+    let length = std::str::from_utf8(&header[ZFILE.len()..]).ok().map(|text| text.trim().trim_end_matches('L'));
+    let length = length.and_then(|text| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok());
+    let left = length.ok_or_else(|| std::io::Error::other("its length is no number"))?;
+    Ok(Box::new(OfLength { inner: flate2::bufread::ZlibDecoder::new(source), left }))
+}
+
+/// Data that must have the length that its header says.
+struct OfLength<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for OfLength<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        match self.left.checked_sub(n as u64) {
+            Some(left) if n > 0 || left == 0 || buffer.is_empty() => {
+                self.left = left;
+                Ok(n)
+            }
+            _ => Err(std::io::Error::other("it has another length than its header says")),
+        }
+    }
 }
 
 pub(super) fn sniff(head: &[u8]) -> bool {
@@ -172,15 +195,26 @@ fn form(head: &[u8]) -> Option<&'static Form> {
 }
 
 pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Result<Inner> {
-    let (form, inside) = decompress(region, options)?;
-    let fact = ("compression", form.to_owned());
-    let member = if start.member.is_empty() { format!("{form} content") } else { format!("{form} content of {}", start.member) };
-    let peeked = super::peek(&inside, &Place::start_of(&member), options, depth + 1).map_err(|e| match e.code() {
+    let form = known_form(region)?;
+    let member =
+        if start.member.is_empty() { format!("{} content", form.name) } else { format!("{} content of {}", form.name, start.member) };
+    let place = Place::start_of(&member);
+    let (inside, damage) = decode(region, form, options)?;
+    if let Some(error) = damage {
+        // A reader of the stream runs what comes before the damage.
+        let options = options.clone();
+        return Ok(Inner::Document(Box::new(move || {
+            let graphs = hidden::in_region(&inside, &place, &options, depth + 1);
+            Err(Box::<Broken>::from(error).after(graphs))
+        })));
+    }
+    let peeked = super::peek(&inside, &place, options, depth + 1).map_err(|e| match e.code() {
         Code::UnknownFormat => {
-            error::unsupported_container(&format!("{form} data in which no checkpoint is"), "check that it is the right file")
+            error::unsupported_container(&format!("{} data in which no checkpoint is", form.name), "check that it is the right file")
         }
         _ => e,
     });
+    let fact = ("compression", form.name.to_owned());
     Ok(match peeked? {
         Inner::Document(open) => Inner::Document(Box::new(move || {
             let mut document = open()?;
@@ -194,18 +228,27 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth:
     })
 }
 
+fn known_form(region: &Region) -> Result<&'static Form> {
+    form(&head(region)?).ok_or_else(|| Error::new(Code::CompressionMalformed, "data that should be compressed is not"))
+}
+
 /// The content of a compressed region, and the name of its form.
 ///
 /// # Errors
 /// `truncated`, `compression-malformed`, the limit on decompressed bytes.
 pub(super) fn decompress(region: &Region, options: &ReadOptions) -> Result<(&'static str, Region)> {
-    match form(&head(region)?) {
-        Some(form) => Ok((form.name, decode(region, form, options)?)),
-        None => Err(Error::new(Code::CompressionMalformed, "data that should be compressed is not")),
+    let form = known_form(region)?;
+    match decode(region, form, options)? {
+        (content, None) => Ok((form.name, content)),
+        (_, Some(error)) => Err(error),
     }
 }
 
-fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region> {
+/// What is inside, as far as it can be read, and then what is wrong with it.
+///
+/// # Errors
+/// When it cannot be read at all; the limit on decompressed bytes.
+fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<(Region, Option<Error>)> {
     let failed = |e: &std::io::Error| match (error::within(e), ends_early(e)) {
         (Some(error), _) => error,
         (None, true) => error::truncated(&Place::start_of(""), &format!("its {} data", form.name), region.len() + 1, region.len()),
@@ -218,13 +261,13 @@ fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<Region>
     let mut buffer = vec![0; 256 << 10];
     loop {
         match decoder.read(&mut buffer) {
-            Ok(0) => return Ok(scratch.finish()),
+            Ok(0) => return Ok((scratch.finish(), None)),
             Ok(n) => {
                 options.count_decoded(n as u64, &format!("{} data", form.name), region.len())?;
                 scratch.write(&buffer[..n])?;
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(failed(&e)),
+            Err(e) => return Ok((scratch.finish(), Some(failed(&e)))),
         }
     }
 }

@@ -30,7 +30,10 @@ const ARCHIVES: &[(usize, &[u8], &str, &str)] = &[
 type Row = (usize, &'static [u8], &'static str, &'static str);
 
 fn find(rows: &[Row], head: &[u8]) -> Option<Row> {
-    let matches = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    let text = head.trim_ascii_start();
+    let matches = |offset: usize, magic: &[u8]| {
+        head.get(offset..).is_some_and(|rest| rest.starts_with(magic)) || (offset == 0 && magic.is_ascii() && text.starts_with(magic))
+    };
     rows.iter().find(|(offset, magic, ..)| matches(*offset, magic)).copied()
 }
 

@@ -3,7 +3,8 @@
 
 use std::io::Read;
 
-use crate::container::zip_fields::{u16_at, u32_at};
+use crate::container::zip_entry::LOCAL_BYTES;
+use crate::container::zip_fields::u16_at;
 use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, has_magic, head, is_sure, peek, run};
 use crate::limits::ReadOptions;
 use crate::pickle::{Graph, Node};
@@ -86,53 +87,79 @@ fn alone(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
     graphs.into_iter().filter(Graph::does_anything).collect()
 }
 
-/// What is in bytes of an archive that belong to no member, or in an archive that cannot be read: behind every header of a
-/// member, listed or not.
-pub(super) fn in_gap(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
-    let mut graphs = alone_if_pickle(region, start, options);
-    let head_bytes = region.len().min(SEARCH_BYTES);
-    let tail_bytes = (region.len() - head_bytes).min(SEARCH_BYTES);
-    for (from, len) in [(0, head_bytes), (region.len() - tail_bytes, tail_bytes)] {
-        let Some(bytes) = region.slice(from, len).and_then(|part| part.bytes().ok()) else { continue };
-        for at in local_headers(&bytes) {
-            if graphs.len() < MAX_PICKLES {
-                graphs.extend(behind_header(region, from + at, start, options));
-            }
-        }
-    }
-    graphs
-}
-
-fn alone_if_pickle(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
+/// The pickle that the bytes of another format are too, if it makes anything.
+pub(super) fn as_pickle(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
     match head(region) {
         Ok(head) if bare_pickle::sniff(&head) => alone(region, start, options),
         _ => Vec::new(),
     }
 }
 
+/// What is in bytes of an archive that belong to no member, or in an archive that cannot be read: behind every header of a
+/// member, listed or not.
+pub(super) fn in_gap(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
+    let mut search = Search { options, graphs: as_pickle(region, start, options), bytes_left: 4 * region.len() + (1 << 20) };
+    let head_bytes = region.len().min(SEARCH_BYTES);
+    let tail_bytes = (region.len() - head_bytes).min(SEARCH_BYTES);
+    for (from, len) in [(0, head_bytes), (region.len() - tail_bytes, tail_bytes)] {
+        let Some(bytes) = region.slice(from, len).and_then(|part| part.bytes().ok()) else { continue };
+        for at in local_headers(&bytes) {
+            search.behind_header(region, from + at, start);
+        }
+    }
+    search.graphs
+}
+
 fn local_headers(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     bytes.windows(4).enumerate().filter(|(_, window)| window == b"PK\x03\x04").map(|(at, _)| at as u64)
 }
 
-/// The pickle in the member whose local header is at `at`, whatever its sizes say.
-fn behind_header(region: &Region, at: u64, start: &Place, options: &ReadOptions) -> Vec<Graph> {
-    let header = |len: u64| region.slice(at, len.min(region.len().saturating_sub(at))).and_then(|header| header.bytes().ok());
-    let Some(fixed) = header(30) else { return Vec::new() };
-    let fields = u16_at(&fixed, 26).zip(u16_at(&fixed, 28)).zip(u16_at(&fixed, 8)).zip(u32_at(&fixed, 22));
-    let Some((((name_bytes, extra_bytes), method), size)) = fields else { return Vec::new() };
-    let data = at + 30 + u64::from(name_bytes) + u64::from(extra_bytes);
-    let Some(rest) = region.slice(data, region.len().saturating_sub(data)) else { return Vec::new() };
-    let name = header(30 + u64::from(name_bytes)).map(|header| String::from_utf8_lossy(&header[header.len().min(30)..]).into_owned());
-    let place = start.inside(&name.unwrap_or_default());
-    if method == 0 {
-        return in_region(&rest, &place, options, options.limits.nesting);
+/// A search for members, which may overlap: all of them together are not read more than a few times.
+struct Search<'a> {
+    options: &'a ReadOptions,
+    graphs: Vec<Graph>,
+    bytes_left: u64,
+}
+
+impl Search<'_> {
+    /// The pickle in the member whose local header is at `at`, whatever its sizes say.
+    fn behind_header(&mut self, region: &Region, at: u64, start: &Place) {
+        if self.graphs.len() >= MAX_PICKLES || self.bytes_left == 0 {
+            return;
+        }
+        let header = |len: u64| region.slice(at, len.min(region.len().saturating_sub(at))).and_then(|header| header.bytes().ok());
+        let Some(fixed) = header(LOCAL_BYTES) else { return };
+        let [Some(method), Some(name_bytes), Some(extra_bytes)] = [8, 26, 28].map(|field| u16_at(&fixed, field)) else { return };
+        let data = at + LOCAL_BYTES + u64::from(name_bytes) + u64::from(extra_bytes);
+        let rest_bytes = region.len().saturating_sub(data).min(self.bytes_left);
+        let Some(rest) = region.slice(data, rest_bytes) else { return };
+        let name = header(LOCAL_BYTES + u64::from(name_bytes)).unwrap_or_default();
+        let place = start.inside(&String::from_utf8_lossy(name.get(LOCAL_BYTES as usize..).unwrap_or_default()));
+        if method == 0 {
+            return self.pickle(&rest, &place);
+        }
+        let mut content = Vec::new();
+        let at_most = self.options.limits.pickle_bytes.min(self.bytes_left);
+        let mut decoder = flate2::bufread::DeflateDecoder::new(std::io::BufReader::new(rest.reader()));
+        // Data that is cut short is judged as far as it goes.
+        let _ = Read::by_ref(&mut decoder).take(at_most).read_to_end(&mut content);
+        self.bytes_left = self.bytes_left.saturating_sub(decoder.total_in());
+        if self.options.count_decoded(content.len() as u64, "a member", rest.len()).is_ok() {
+            self.pickle(&Region::memory(content.into()), &place);
+        }
     }
-    let at_most = options.limits.pickle_bytes.min(u64::from(size).max(1 << 20));
-    let mut content = Vec::new();
-    // Data that is cut short is judged as far as it goes.
-    let _ = flate2::bufread::DeflateDecoder::new(std::io::BufReader::new(rest.reader())).take(at_most).read_to_end(&mut content);
-    if options.count_decoded(content.len() as u64, "a member", rest.len()).is_err() {
-        return Vec::new();
+
+    fn pickle(&mut self, region: &Region, place: &Place) {
+        let (Ok(head), Ok(bytes)) = (head(region), region.bytes()) else { return };
+        if !bare_pickle::sniff(&head) && !bare_pickle::has_magic(&head) {
+            self.bytes_left = self.bytes_left.saturating_sub(head.len() as u64);
+            return;
+        }
+        let (read_to, graphs) = match run(&bytes, place, self.options) {
+            Ok(graph) => (graph.end(), vec![graph]),
+            Err(broken) => (broken.error.place().map_or(region.len(), |at| at.offset.saturating_sub(place.offset)), broken.graphs),
+        };
+        self.bytes_left = self.bytes_left.saturating_sub(read_to.max(1));
+        self.graphs.extend(graphs.into_iter().filter(Graph::does_anything));
     }
-    in_region(&Region::memory(content.into()), &place, options, options.limits.nesting)
 }

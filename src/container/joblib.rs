@@ -240,7 +240,10 @@ pub(super) fn read_companions(document: &mut Document, options: &ReadOptions) ->
             let array = compressed_array(graph, &state, &region, start, options).map_err(|e| e.at(&place))?;
             document.given.insert(id, Given::Array(array));
         } else {
-            NpyHeader::read(&mut region.reader(), region.len(), &start)?;
+            if let Err(error) = NpyHeader::read(&mut region.reader(), region.len(), &start) {
+                // numpy takes a file that is no array for a pickle.
+                return Err(Box::<Broken>::from(error).after(super::hidden::as_pickle(&region, &start, options)));
+            }
             let array = super::npy::open(&region, &start, options)?;
             document.put(id, array)?;
         }

@@ -185,6 +185,8 @@ fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Re
     let sure = SNIFF[..SNIFF.len() - 1].iter().filter(|(sniff, _)| sniff(&head)).count();
     // A legacy file starts with a pickle, and is that.
     let pickle = bare_pickle::has_magic(&head) && !torch_legacy::sniff(&head);
+    // The name of its first member may make a tar archive a pickle.
+    let pickle = pickle || (tar::sniff(&head) && !hidden::as_pickle(region, start, options).is_empty());
     if sure + usize::from(pickle) > 1 {
         return Ok(polyglot::refuse(region, start, options, opens, depth));
     }

@@ -18,6 +18,8 @@ pub(crate) struct StorageRef {
     pub n_elements: u64,
     /// First element and number of elements, when only a part of the storage is meant.
     pub view: Option<(u64, u64)>,
+    /// The key of that part, by which torch knows it again.
+    pub view_key: Option<String>,
 }
 
 impl StorageRef {
@@ -32,7 +34,12 @@ impl StorageRef {
     /// `tensor-invalid` when the id has another form.
     pub fn read(graph: &Graph, pid: NodeId) -> Result<Option<StorageRef>> {
         let place = graph.place(pid);
-        let bad = |what: &str| error::tensor_invalid(&place, format!("a persistent id {what}"));
+        let is_opaque = |&id: &NodeId| matches!(graph.node(id), Node::Object(_) | Node::Dynamic(..));
+        let opaque = graph.tuple(pid).is_some_and(|items| items.iter().any(is_opaque));
+        let bad = |what: &str| {
+            let error = error::tensor_invalid(&place, format!("a persistent id {what}"));
+            if opaque { error::for_an_opaque_value(&error).at(&place) } else { error }
+        };
         let items = graph.tuple(pid).ok_or_else(|| bad("is not a tuple"))?;
         let tag = items.first().and_then(|&tag| graph.str_or_ascii(tag)).ok_or_else(|| bad("does not start with a word"))?;
         match (tag, items) {
@@ -44,11 +51,14 @@ impl StorageRef {
                 let count = |id: NodeId, what: &str| -> Result<u64> {
                     graph.int(id).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| bad(&format!("has no valid {what}")))
                 };
-                let view = match rest.first() {
-                    None => None,
-                    Some(&view) if graph.node(view) == &Node::None => None,
+                let (view, view_key) = match rest.first() {
+                    None => (None, None),
+                    Some(&view) if graph.node(view) == &Node::None => (None, None),
                     Some(&view) => match graph.tuple(view) {
-                        Some(&[_, offset, size]) => Some((count(offset, "view offset")?, count(size, "view size")?)),
+                        Some(&[key, offset, size]) => {
+                            let key = graph.str(key).ok_or_else(|| bad("names a part of a storage by a key that is no text"))?;
+                            (Some((count(offset, "view offset")?, count(size, "view size")?)), Some(key.to_owned()))
+                        }
                         _ => return Err(bad("has view metadata of another form than (key, offset, size)")),
                     },
                 };
@@ -56,11 +66,13 @@ impl StorageRef {
                     class,
                     key: match graph.int(*key) {
                         Some(number) => number.to_string(), // as torch.package writes it
-                        None => graph.str_or_ascii(*key).ok_or_else(|| bad("has no key"))?.to_owned(),
+                        // Bytes are another key than text, to torch too.
+                        None => graph.str(*key).ok_or_else(|| bad("has no key"))?.to_owned(),
                     },
                     location: graph.str_or_ascii(*location).unwrap_or_default().to_owned(),
                     n_elements: count(*n_elements, "number of elements")?,
                     view,
+                    view_key,
                 }))
             }
             _ => Err(bad(&format!("is neither a storage nor a module: {} with {} items", crate::text::quoted(tag, 40), items.len()))),

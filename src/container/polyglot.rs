@@ -28,7 +28,7 @@ pub(super) fn refuse(region: &Region, start: &Place, options: &ReadOptions, open
             .at(&start)
             .help("two programs could read two different checkpoints from it; have its author save it again")
             .with_findings(&[Finding::note("polyglot", start.clone(), message)]);
-        let mut broken = Box::<Broken>::from(error);
+        let mut broken = Box::<Broken>::from(error).after(hidden::as_pickle(&region, &start, &options));
         for open in opens {
             let graphs = match open {
                 Open::Document(open) => graphs(open(&region, &start, &options)),

@@ -9,6 +9,7 @@ use ::tar::{Archive, EntryType};
 use crate::container::bundle::{Bundle, Packed, PackedContent};
 use crate::container::{Inner, Kind, hidden, torch_tar};
 use crate::error::{self, Code, Error, Result};
+use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::pickle::Broken;
 use crate::place::Place;
@@ -72,9 +73,12 @@ fn read(region: &Region, start: &Place, options: &ReadOptions, members: &mut Vec
             .help("two programs could unpack this archive differently; have its author make it again")
     };
     // The names and facts of members are read into memory; none of them is large.
+    let mut end = 0;
     let mut archive = Archive::new(region.reader());
     for entry in archive.entries_with_seek().map_err(|e| malformed(&e))?.raw(true) {
-        let entry = entry.map_err(|e| malformed(&e))?;
+        // What is damaged shows again below, behind the members that are whole.
+        let Ok(entry) = entry else { break };
+        end = entry.raw_file_position().saturating_add(entry.size()).next_multiple_of(BLOCK_BYTES);
         let kind = entry.header().entry_type();
         let extension =
             kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions() || kind.is_pax_global_extensions();
@@ -86,7 +90,7 @@ fn read(region: &Region, start: &Place, options: &ReadOptions, members: &mut Vec
     let mut archive = Archive::new(region.reader());
     let mut seen = HashSet::new();
     for entry in archive.entries_with_seek().map_err(|e| malformed(&e))? {
-        let entry = entry.map_err(|e| malformed(&e))?;
+        let mut entry = entry.map_err(|e| malformed(&e))?;
         let place = start.advanced(entry.raw_header_position());
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let shown = crate::text::quoted(&path, 200);
@@ -108,6 +112,9 @@ fn read(region: &Region, start: &Place, options: &ReadOptions, members: &mut Vec
         if !seen.insert(name.to_lowercase()) {
             return Err(ambiguous(&place, format!("the tar archive has two members called {shown}")));
         }
+        if let Some(Err(e)) = entry.pax_extensions().map_err(|e| malformed(&e))?.into_iter().flatten().find(Result::is_err) {
+            return Err(malformed(&e));
+        }
         let left = region.len().saturating_sub(at);
         let content = region.slice(at, len);
         let content = content.ok_or_else(|| error::truncated(&start.advanced(at), &format!("member {shown}"), len, left))?;
@@ -115,5 +122,34 @@ fn read(region: &Region, start: &Place, options: &ReadOptions, members: &mut Vec
         members.push(TarMember { name, content, place });
         options.limits.zip_entries(members.len() as u64)?;
     }
+    if let Some(at) = behind_the_end(region, end)? {
+        let place = start.advanced(at);
+        members.push(TarMember {
+            name: BEHIND_THE_END.to_owned(),
+            content: region.slice(at, region.len() - at).unwrap_or_else(|| region.clone()),
+            place: place.clone(),
+        });
+        let what = "other bytes follow the end of the tar archive, which some programs read on";
+        return Err(ambiguous(&place, what.to_owned()).with_findings(&[Finding::note("trailing-data", place, what)]));
+    }
     Ok(())
+}
+
+const BLOCK_BYTES: u64 = 512;
+/// Names what is behind the end where the members are named.
+const BEHIND_THE_END: &str = "";
+
+/// Where other bytes than zeros are behind the last member, which ends at `end`.
+fn behind_the_end(region: &Region, end: u64) -> Result<Option<u64>> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = end.min(region.len());
+    while at < region.len() {
+        let chunk = &mut buffer[..(region.len() - at).min(64 << 10) as usize];
+        region.read_at(at, chunk)?;
+        if let Some(odd) = chunk.iter().position(|&byte| byte != 0) {
+            return Ok(Some((at + odd as u64) / BLOCK_BYTES * BLOCK_BYTES));
+        }
+        at += chunk.len() as u64;
+    }
+    Ok(None)
 }

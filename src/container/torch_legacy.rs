@@ -118,10 +118,18 @@ fn little_endian(system: &Graph) -> Option<bool> {
 /// The storages of the tail, which starts at `at`, and the offset after the last one.
 fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &Graph) -> Result<(HashMap<String, Storage>, u64)> {
     let mut declared: HashMap<String, StorageRef> = HashMap::new();
+    // torch knows a part of a storage by its key: the first one counts, whatever a second one says.
+    let mut views: HashMap<String, (StorageRef, NodeId)> = HashMap::new();
     for id in graph.ids() {
         if let Node::Persistent(pid) = graph.node(id)
             && let Some(storage) = StorageRef::read(graph, *pid)?
         {
+            if let Some(key) = &storage.view_key {
+                let (first, _) = views.entry(key.clone()).or_insert_with(|| (storage.clone(), id));
+                if *first != storage {
+                    return Err(error::legacy(&graph.place(id), "two different parts of storages have one key"));
+                }
+            }
             match declared.get(&storage.key) {
                 Some(first) if first.n_bytes() != storage.n_bytes() => {
                     let message = format!(
@@ -139,11 +147,14 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
             }
         }
     }
+    if let Some((_, (_, id))) = views.iter().find(|(key, _)| declared.contains_key(*key)) {
+        return Err(error::legacy(&graph.place(*id), "a part of a storage has the key of a whole one"));
+    }
     let key_ids: &[NodeId] = keys.sequence(keys.root()).ok_or_else(|| error::legacy(keys.start(), "the storage keys are not a list"))?;
     let mut storages = HashMap::new();
     for &id in key_ids {
         let bad = |what: &str| error::legacy(&keys.place(id), what);
-        let key = keys.str_or_ascii(id).ok_or_else(|| bad("a storage key is not text"))?;
+        let key = keys.str(id).ok_or_else(|| bad("a storage key is not text"))?;
         let shown = crate::text::quoted(key, 80);
         let Some(storage) = declared.get(key) else {
             return Err(bad(&format!("storage {shown} is in the file and no tensor declares it")));

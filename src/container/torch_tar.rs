@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use ::bytes::Bytes;
 
 use crate::container::tar::TarMember;
-use crate::container::{Document, Given, GivenTensor, Kind, Outcome, StorageClass, run, storage_class};
+use crate::container::{Document, Given, GivenTensor, Kind, Outcome, StorageClass, hidden, run, storage_class};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph, Node, NodeId};
@@ -25,9 +25,16 @@ pub(super) fn is_torch_tar(members: &[TarMember]) -> bool {
     has("pickle") && has("storages")
 }
 
+/// The members that are read.
+const PARTS: &[&str] = &["pickle", "storages", "tensors"];
+
 pub(super) fn open(members: &[TarMember], options: &ReadOptions) -> Outcome {
     let mut side_pickles = Vec::new();
+    // torch looks at no other member; somebody else may.
+    let others = members.iter().filter(|member| !PARTS.contains(&member.name.as_str()));
+    let hidden: Vec<Graph> = others.flat_map(|member| hidden::in_region(&member.content, &member.place, options, 1)).collect();
     let opened = read(members, options, &mut side_pickles);
+    side_pickles.extend(hidden);
     match opened {
         Ok(document) => Ok(Document { side_pickles, ..document }),
         Err(broken) => Err(broken.after(side_pickles)),

@@ -165,6 +165,9 @@ fn zip64_end(bytes: &Bytes, end_at: u64, base: u64) -> Result<Option<(EndFields,
     {
         return Err(bad());
     }
+    if [16, 20].iter().any(|field| u32_at(bytes, at + field) != Some(0)) {
+        return Err(error::zip("the archive is spread over several disks, its zip64 end record says"));
+    }
     let record_bytes = u64_at(bytes, at + 4).and_then(|n| n.checked_add(12)).ok_or_else(bad)?;
     if record_bytes < ZIP64_END_BYTES || at.checked_add(record_bytes) != Some(locator) {
         return Err(bad());

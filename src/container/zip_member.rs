@@ -60,24 +60,33 @@ impl Member {
     /// # Errors
     /// `zip-malformed` when there is more than `at_most`, `zip-crc`.
     pub(super) fn read(&self, at_most: u64, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<Bytes> {
+        let (content, finding) = self.read_damaged(at_most, options);
+        findings.extend(finding?);
+        Ok(content)
+    }
+
+    /// The same with its content as far as it can be read, and then what is wrong with it.
+    fn read_damaged(&self, at_most: u64, options: &ReadOptions) -> (Bytes, Result<Option<Finding>>) {
         if self.len > at_most {
             let shown = crate::text::quoted(&self.place.member, 200);
-            return Err(error::zip(format!("member {shown} has {} bytes, at most {at_most} are expected", self.len)));
+            let error = error::zip(format!("member {shown} has {} bytes, at most {at_most} are expected", self.len));
+            return (Bytes::new(), Err(error));
         }
         let (content, crc) = if self.deflated {
             let mut content = Vec::new();
             let crc = inflate(&self.place.member, &self.stored, self.len, &mut |chunk| {
                 content.extend_from_slice(chunk);
                 Ok(())
-            })?;
+            });
             (Bytes::from(content), crc)
         } else {
-            let content = self.stored.bytes()?;
-            let crc = crc32fast::hash(&content);
-            (content, crc)
+            match self.stored.bytes() {
+                Ok(content) => (content.clone(), Ok(crc32fast::hash(&content))),
+                Err(error) => (Bytes::new(), Err(error)),
+            }
         };
-        findings.extend(check_crc(&self.place.member, self.crc, crc, options)?);
-        Ok(content)
+        let finding = crc.and_then(|crc| check_crc(&self.place.member, self.crc, crc, options));
+        (content, finding)
     }
 
     /// The content as a region that can be read by position: a large one that is compressed would have to be spooled, and
@@ -109,9 +118,21 @@ impl Member {
     /// The pickle that it is, and its bytes. Bytes behind its end are a finding.
     ///
     /// # Errors
-    /// What is wrong with the pickle; `zip-crc`.
+    /// What is wrong with the pickle; `zip-crc`, with what the damaged pickle would run.
     pub(super) fn pickle(&self, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<(Graph, Region), Box<Broken>> {
-        let (content, stream) = self.pickle_bytes(options, findings)?;
+        options.limits.pickle_bytes(self.len)?;
+        let (content, finding) = self.read_damaged(options.limits.pickle_bytes, options);
+        match finding {
+            Ok(finding) => findings.extend(finding),
+            Err(error) => {
+                let graphs = match run(&content, &self.place, options) {
+                    Ok(graph) => vec![graph],
+                    Err(broken) => broken.graphs,
+                };
+                return Err(Box::<Broken>::from(error).after(graphs));
+            }
+        }
+        let stream = if self.deflated { Region::memory(content.clone()) } else { self.stored.clone() };
         let place = self.place.clone();
         let graph = run(&content, &place, options)?;
         let end = graph.end();

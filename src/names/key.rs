@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::names::Unnameable;
 use crate::pickle::{Blob, Graph, Node, NodeId, Text};
 
 /// A tuple with more parts than this, its inner ones included, gives no name: shared tuples can nest without end.
@@ -32,11 +33,11 @@ pub(super) fn repr(graph: &Graph, key: NodeId) -> String {
     }
 }
 
-pub(super) fn name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option<&'static str>) {
+pub(super) fn name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option<Unnameable>) {
     match graph.node(key) {
         Node::Text(_) => match graph.text(key) {
             Some(Text::Utf8(text)) => (text.to_owned(), None),
-            Some(text) => (text.lossy().into_owned(), Some("its key has a lone surrogate, which is not Unicode text")),
+            Some(text) => (text.lossy().into_owned(), Some(Unnameable::Invalid("its key has a lone surrogate, which is not Unicode text"))),
             None => unreachable!("a text node has text"),
         },
         Node::Str(blob) | Node::Bytes(blob) => match graph.str(key) {
@@ -54,7 +55,7 @@ pub(super) fn name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String,
             for (i, &item) in items.iter().enumerate() {
                 match parts_left.checked_sub(1) {
                     Some(left) => *parts_left = left,
-                    None => return (name, Some("its key is a tuple of too many parts")),
+                    None => return (name, Some(Unnameable::Invalid("its key is a tuple of too many parts"))),
                 }
                 let (part, problem) = self::name(graph, item, parts_left);
                 if problem.is_some() {
@@ -65,24 +66,24 @@ pub(super) fn name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String,
                 }
                 name.push_str(&part);
                 if name.len() > MAX_BYTES {
-                    return (name, Some("its key is longer than 64 KiB"));
+                    return (name, Some(Unnameable::TooLong));
                 }
             }
             (name, None)
         }
         Node::Long(blob) if blob.len() <= MAX_INTEGER_BYTES => (decimal(graph.blob(*blob)), None),
         Node::LongText(blob) => (latin1(graph.blob(*blob)), None),
-        Node::Long(_) => ("<int>".to_owned(), Some("its key is an integer of more than a thousand bits")),
+        Node::Long(_) => ("<int>".to_owned(), Some(Unnameable::Invalid("its key is an integer of more than a thousand bits"))),
         // Bytes as Python 3 writes them below protocol 3.
         Node::Object(object) if graph.global(object.callable).is_some_and(|global| global.path() == "_codecs.encode") => {
             match graph.tuple(object.args) {
                 Some(&[text, codec]) if matches!(graph.str(codec), Some("latin1" | "latin-1")) => {
                     (graph.str(text).unwrap_or_default().to_owned(), None)
                 }
-                _ => ("<bytes>".to_owned(), Some("its key is bytes in an encoding that is not Latin-1")),
+                _ => ("<bytes>".to_owned(), Some(Unnameable::Invalid("its key is bytes in an encoding that is not Latin-1"))),
             }
         }
-        _ => ("<object>".to_owned(), Some("its key is an object, for which there is no naming rule")),
+        _ => ("<object>".to_owned(), Some(Unnameable::Object)),
     }
 }
 

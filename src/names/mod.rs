@@ -52,6 +52,17 @@ impl fmt::Display for TensorName {
     }
 }
 
+/// Why a key gives no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unnameable {
+    /// It cannot be part of a name, for this reason.
+    Invalid(&'static str),
+    /// It is an object: only running what makes it would tell its name.
+    Object,
+    /// It is longer than any name may be.
+    TooLong,
+}
+
 /// One step from a container to something in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -62,7 +73,7 @@ pub struct Step {
     /// What kind of step it is.
     pub kind: StepKind,
     /// Why no name can be made of it.
-    pub problem: Option<&'static str>,
+    pub problem: Option<Unnameable>,
 }
 
 /// The kinds of steps.
@@ -93,7 +104,7 @@ impl Step {
     pub(crate) fn key(graph: &Graph, key: NodeId) -> Self {
         let (mut name, mut problem) = key::name(graph, key, &mut key::MAX_PARTS.clone());
         if name.len() > key::MAX_BYTES {
-            problem = problem.or(Some("its key is longer than 64 KiB"));
+            problem = problem.or(Some(Unnameable::TooLong));
             name = name.chars().take(80).collect();
         }
         let kind = if graph.text(key).is_some() { StepKind::Key } else { StepKind::OtherKey };

@@ -1,7 +1,7 @@
 //! Paths from the root of a checkpoint to its tensors.
 
 use crate::error::{self, Result};
-use crate::names::{Step, StepKind};
+use crate::names::{Step, StepKind, Unnameable};
 
 /// The paths of a tree, each a step from another one, so that a million of them share their beginnings.
 #[derive(Debug, Clone)]
@@ -66,7 +66,13 @@ impl Paths {
         let steps = self.steps(path);
         let below = &steps[skipped..];
         if let Some(problem) = below.iter().find_map(|step| step.problem) {
-            return Err(error::name_invalid(&self.show(path), problem).help("leave it out with --root or --exclude"));
+            let shown = self.show(path);
+            let error = match problem {
+                Unnameable::Invalid(why) => error::name_invalid(&shown, why),
+                Unnameable::Object => error::name_opaque(&shown),
+                Unnameable::TooLong => error::limit("name-bytes", "a key of more than 64 KiB", limits.name_bytes),
+            };
+            return Err(error.help("leave it out with --root or --exclude"));
         }
         if below.is_empty() {
             return Ok("tensor".to_owned());

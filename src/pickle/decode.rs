@@ -317,7 +317,7 @@ impl<'a> Decoder<'a> {
         if !text::is_canonical_integer(digits) {
             return Err(self.bad_literal(what, digits));
         }
-        self.limits.integer_digits(digits.len() as u64)?;
+        self.limits.integer_digits(digits.strip_prefix(b"-").unwrap_or(digits).len() as u64)?;
         Ok(match std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()) {
             Some(value) => Op::Int(value),
             None => Op::LongText(digits),

@@ -13,6 +13,7 @@ use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
 use crate::pickle::decode::{Decoder, Op};
 use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Oddity, OddityKind, Origin, Stream};
+use crate::pickle::memo::Memo;
 use crate::place::Place;
 
 /// Runs the pickle at the start of `stream`, whose first byte is at `start` in the input. Bytes after `STOP` are left
@@ -33,7 +34,7 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
         graph: Graph::of(Stream::new(stream.clone(), start.clone())),
         stack: Vec::new(),
         marks: Vec::new(),
-        memo: HashMap::default(),
+        memo: Memo::default(),
         global_ids: HashMap::new(),
         singletons: [None; 4],
         budget: Budget { used: 0, limits },
@@ -52,7 +53,7 @@ struct Machine<'a> {
     stack: Vec<NodeId>,
     /// Stack heights; values below the topmost are out of reach, as in C.
     marks: Vec<usize>,
-    memo: HashMap<u32, NodeId>,
+    memo: Memo,
     global_ids: HashMap<(String, String), GlobalId>,
     /// `None`, `True`, `False` and `()` are one node each, as in Python.
     singletons: [Option<NodeId>; 4],
@@ -76,6 +77,8 @@ const NODE_BYTES: usize = size_of::<Node>() + size_of::<u64>();
 /// A slot of a hash map at its usual load.
 const MEMO_BYTES: usize = 16;
 const CHANGE_BYTES: usize = 32;
+/// Tuples in one another that are looked into for what cannot be a key.
+const MAX_KEY_DEPTH: usize = 16;
 /// An allocation of its own, and the room that a growing vector keeps free.
 const VEC_BYTES: usize = 32;
 
@@ -154,12 +157,14 @@ impl Machine<'_> {
             }
             Op::FrozenSet => {
                 let items = self.above_mark("FROZENSET")?;
+                self.hashable(&items)?;
                 self.push_items(Node::FrozenSet, items)
             }
             Op::Dict => {
                 let items = self.above_mark("DICT")?;
                 self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
                 let pairs = pairs(&items, "DICT")?;
+                self.hashable_keys(&pairs)?;
                 self.push(Node::Dict(pairs))
             }
             Op::Append => {
@@ -182,8 +187,8 @@ impl Machine<'_> {
                 let items = self.above_mark("SETITEMS")?;
                 self.set_items("SETITEMS", &items)
             }
-            Op::Get(index) => match self.memo.get(&index) {
-                Some(&id) => self.push_id(id),
+            Op::Get(index) => match self.memo.get(index) {
+                Some(id) => self.push_id(id),
                 None => Err(malformed(format!("memo entry {index} is used and was never set"))),
             },
             Op::Put(index) => self.memoize(index),
@@ -347,7 +352,7 @@ impl Machine<'_> {
 
     fn memoize(&mut self, index: u32) -> Result<()> {
         let top = self.top("PUT or MEMOIZE")?;
-        if self.memo.insert(index, top).is_none() {
+        if self.memo.set(index, top) {
             self.budget.debit(MEMO_BYTES)?;
         }
         Ok(())
@@ -390,9 +395,12 @@ impl Machine<'_> {
             return Ok(());
         }
         self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
+        if matches!(self.graph.node(target), Node::Set(_)) {
+            self.hashable(&items)?;
+        }
         match (opcode, self.node_mut(target)?) {
             ("APPEND" | "APPENDS", Node::List(list)) => list.extend(items),
-            ("ADDITEMS", Node::Set(set)) => set.extend(items),
+            ("ADDITEMS", Node::Set(set)) => set.extend(&items),
             (_, Node::Object(object)) => object.appended.extend(items),
             _ => return Err(self.wrong_target(opcode, target)),
         }
@@ -406,12 +414,44 @@ impl Machine<'_> {
         if new.is_empty() {
             return Ok(());
         }
+        if matches!(self.graph.node(target), Node::Dict(_)) {
+            self.hashable_keys(&new)?;
+        }
         match self.node_mut(target)? {
-            Node::Dict(dict) => dict.extend(new),
+            Node::Dict(dict) => dict.extend(&new),
             Node::Object(object) => object.items.extend(new),
             _ => return Err(self.wrong_target(opcode, target)),
         }
         Ok(())
+    }
+
+    /// A list, dict, set or bytearray is no key and no item of a set; a tuple of them is none either.
+    fn hashable(&self, items: &[NodeId]) -> Result<()> {
+        for &item in items {
+            let mut inner = item;
+            // Tuples of one item in one another; what else is in a tuple is not looked at for long.
+            for _ in 0..MAX_KEY_DEPTH {
+                match self.graph.node(inner) {
+                    Node::Tuple(parts) => match parts.iter().find(|part| !self.is_plain(**part)) {
+                        Some(part) => inner = *part,
+                        None => break,
+                    },
+                    Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_) => {
+                        return Err(malformed(format!("{} is used as a key", kind(self.graph.node(inner)))));
+                    }
+                    _ => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_plain(&self, id: NodeId) -> bool {
+        !matches!(self.graph.node(id), Node::Tuple(_) | Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_))
+    }
+
+    fn hashable_keys(&self, pairs: &[(NodeId, NodeId)]) -> Result<()> {
+        pairs.iter().try_for_each(|(key, _)| self.hashable(std::slice::from_ref(key)))
     }
 
     // ---- names and calls ----

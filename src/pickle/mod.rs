@@ -11,6 +11,7 @@ mod decode;
 mod graph;
 mod join;
 mod machine;
+mod memo;
 mod opcode;
 mod text;
 

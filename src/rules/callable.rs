@@ -58,6 +58,9 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     if paddle::evaluated(graph, id, object).is_some() {
         return None;
     }
+    if let Some(finding) = judge_codec(graph, id, object, global) {
+        return Some(finding);
+    }
     if let Some(class) = class_made(graph, object, global) {
         return judge_use(graph, id, object, class, Use::Class);
     }
@@ -98,6 +101,19 @@ fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, use
     };
     let message = crate::text::printable(&message).into_owned();
     Some(Finding { kind, severity, global: Some(path), place: graph.place(id), message, arguments: Some(preview(graph, object)) })
+}
+
+/// Bytes are written as text in Latin-1 below protocol 3; another codec makes other bytes, or other text, of them.
+fn judge_codec(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse) -> Option<Finding> {
+    let path = global.path();
+    if path != "_codecs.encode"
+        || matches!(graph.tuple(object.args), Some(&[_, codec]) if matches!(graph.str(codec), Some("latin1" | "latin-1")))
+    {
+        return None;
+    }
+    let message = "loading would call _codecs.encode with another codec than Latin-1, which no pickler writes";
+    let finding = Finding::note("callable", graph.place(id), message);
+    Some(Finding { severity: Severity::Unrecognized, global: Some(path), arguments: Some(preview(graph, object)), ..finding })
 }
 
 /// Functions of `copyreg` that make an object of the class that is their first argument.

@@ -1,13 +1,17 @@
 //! Dicts that set a key twice: the last value counts, and a reader that takes the first sees another checkpoint.
 
+use crate::checkpoint::mapping_pairs;
 use crate::finding::Finding;
+use crate::globals::{Meaning, meaning};
 use crate::names::{Step, unique_pairs};
-use crate::pickle::{Graph, Node};
+use crate::pickle::{Graph, Node, Object};
 
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     let duplicate = |id| {
         let pairs = match graph.node(id) {
             Node::Dict(pairs) => pairs,
+            // The first pairs of an OrderedDict may be the argument that makes it.
+            Node::Object(object) if is_mapping(graph, object) => &mapping_pairs(graph, object),
             Node::Object(object) => &object.items,
             _ => return None,
         };
@@ -19,4 +23,9 @@ pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
         Some(Finding::note("duplicate-key", graph.place(key), message))
     };
     graph.ids().filter_map(duplicate).collect()
+}
+
+fn is_mapping(graph: &Graph, object: &Object) -> bool {
+    let global = graph.global(object.callable);
+    matches!(global.and_then(|global| meaning(&global.module, &global.name)), Some(Meaning::Mapping))
 }

@@ -293,7 +293,33 @@ impl<'a> Reader<'a> {
 
     /// The error for a known rebuild whose arguments are not what its library writes.
     pub(crate) fn bad_call(&self, call: &Call, what: &str) -> Error {
-        error::tensor_invalid(&self.place(call.id), format!("{} {what}", call.name))
+        let error = error::tensor_invalid(&self.place(call.id), format!("{} {what}", call.name));
+        match self.depends_on_unknown(&call.args) {
+            true => error::for_an_opaque_value(&error).at(&self.place(call.id)),
+            false => error,
+        }
+    }
+
+    /// Whether one of these values, or a part of it, is made by a call that is not known here.
+    fn depends_on_unknown(&self, ids: &[NodeId]) -> bool {
+        const MAX_PARTS: usize = 1_000;
+        let graph = self.graph();
+        let mut pending = ids.to_vec();
+        for _ in 0..MAX_PARTS {
+            let Some(id) = pending.pop() else { return false };
+            match graph.node(id) {
+                Node::Dynamic(..) => return true,
+                Node::Object(object) => {
+                    let known = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
+                    if matches!(known, None | Some(Meaning::Dangerous(_) | Meaning::DangerousCall(_) | Meaning::UnknownRebuild)) {
+                        return true;
+                    }
+                }
+                Node::Tuple(items) | Node::List(items) => pending.extend(items),
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Integers of a tuple or a `torch.Size`.
