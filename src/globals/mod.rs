@@ -62,6 +62,9 @@ pub(crate) type Rebuild = fn(&mut Reader<'_>, &Call) -> Result<Value>;
 /// A row of a table: module, name, meaning.
 pub(crate) type Row = (&'static str, &'static str, Meaning);
 
+/// Bytes of module and name together. Chains of attributes of this length lead anywhere: `path.os.path.os` and so on.
+const MAX_NAME: usize = 1000;
+
 /// What `module.name` means, whatever the Python or library version that spelled it.
 pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
     static TABLE: OnceLock<HashMap<(&str, &str), Meaning>> = OnceLock::new();
@@ -69,6 +72,10 @@ pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
         let rows = [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten();
         rows.map(|&(module, name, meaning)| ((module, name), meaning)).collect()
     });
+    // Asked once for each call: a name of megabytes must not be read each time.
+    if module.len() + name.len() > MAX_NAME {
+        return Some(Meaning::Dangerous("has a longer name than any real function"));
+    }
     let now = renamed::present(module, name);
     // What is dangerous under one of its names is dangerous.
     let old = if now == (module, name) { None } else { Some((module, name)) };
