@@ -3,10 +3,13 @@
 
 mod array;
 mod dangerous;
+mod inert;
+mod list;
 mod numpy;
 pub(crate) mod paddle;
 mod python;
 mod reader;
+mod renamed;
 mod torch;
 mod value;
 
@@ -40,6 +43,10 @@ pub(crate) enum Meaning {
     /// It is in a module whose functions make tensors and arrays, and has no row: it comes from a version that is newer than
     /// this program, or from a damaged name. A tensor must not be lost as the arguments of an unknown call.
     UnknownRebuild,
+    /// `getattr`: what it reaches is in its arguments. [`attribute_meaning`] says what that means.
+    Attribute,
+    /// `type`: with one argument the class of a value, with three a new class.
+    Type,
     /// Calling it, or handing it on, runs code, touches files or reaches the network; the words say how.
     Dangerous(&'static str),
     /// The same, but harmless as long as it is only handed on.
@@ -55,6 +62,9 @@ pub(crate) type Rebuild = fn(&mut Reader<'_>, &Call) -> Result<Value>;
 /// A row of a table: module, name, meaning.
 pub(crate) type Row = (&'static str, &'static str, Meaning);
 
+/// Bytes of module and name together. Chains of attributes of this length lead anywhere: `path.os.path.os` and so on.
+const MAX_NAME: usize = 1000;
+
 /// What `module.name` means, whatever the Python or library version that spelled it.
 pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
     static TABLE: OnceLock<HashMap<(&str, &str), Meaning>> = OnceLock::new();
@@ -62,64 +72,44 @@ pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
         let rows = [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten();
         rows.map(|&(module, name, meaning)| ((module, name), meaning)).collect()
     });
-    let module = canonical_module(module);
-    // What a C++ backend makes of a module, named after it; nothing in Python is called that.
-    if module.starts_with("torch.jit") && (name.ends_with("LoweredModule") || module.starts_with("torch.jit.LoweredModule.")) {
-        return Some(Meaning::Harmless);
+    // Asked once for each call: a name of megabytes must not be read each time.
+    if module.len() + name.len() > MAX_NAME {
+        return Some(Meaning::Dangerous("has a longer name than any real function"));
     }
-    let by_module = || {
-        let class = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains('.');
-        match module {
-            _ if REBUILD_MODULES.contains(&module) => Some(Meaning::UnknownRebuild),
-            _ if class && HARMLESS_PACKAGES.iter().any(|package| module.starts_with(package)) => Some(Meaning::Harmless),
-            _ => None,
-        }
-    };
-    table.get(&(module, name)).copied().or_else(|| dangerous::meaning(module, name)).or_else(by_module)
+    let now = renamed::present(module, name);
+    // What is dangerous under one of its names is dangerous.
+    let old = if now == (module, name) { None } else { Some((module, name)) };
+    let spelled = |ask: fn(&str, &str) -> Option<Meaning>| ask(now.0, now.1).or_else(|| old.and_then(|(module, name)| ask(module, name)));
+    table
+        .get(&now)
+        .copied()
+        .or_else(|| spelled(dangerous::named))
+        .or_else(|| spelled(inert::named))
+        .or_else(|| lowered(now))
+        .or_else(|| spelled(dangerous::reached))
+        .or_else(|| REBUILD_MODULES.contains(&now.0).then_some(Meaning::UnknownRebuild))
+        .or_else(|| spelled(inert::class_of))
+}
+
+/// What `getattr(module.name, attribute)` means. An attribute of a plain class is as plain: a method, a member of an enum.
+#[allow(dead_code, reason = "for the rule that judges `getattr`")]
+pub(crate) fn attribute_meaning(module: &str, name: &str, attribute: &str) -> Option<Meaning> {
+    meaning(module, &format!("{name}.{attribute}")).or_else(|| match meaning(module, name) {
+        Some(Meaning::Harmless | Meaning::Mapping | Meaning::Sequence | Meaning::Same) => Some(Meaning::Harmless),
+        _ => None,
+    })
+}
+
+/// What a C++ backend makes of a module, named after it; nothing in Python is called that.
+fn lowered((module, name): (&str, &str)) -> Option<Meaning> {
+    let class = name.ends_with("LoweredModule") && !name.contains('.');
+    let lowered = module.starts_with("torch.jit") && (class || module.starts_with("torch.jit.LoweredModule."));
+    lowered.then_some(Meaning::Harmless)
 }
 
 /// Modules whose functions make tensors and arrays.
 const REBUILD_MODULES: &[&str] =
     &["torch._utils", "torch._tensor", "torch.storage", "numpy.core.multiarray", "numpy.core.numeric", "numpy.ma.core"];
 
-/// Packages whose classes are plain containers of state.
-const HARMLESS_PACKAGES: &[&str] = &["torch.nn.modules.", "torch.nn.parallel.", "torch.nn.utils.", "torch.optim.", TORCHSCRIPT];
-
-/// Classes that are defined by code in the archive itself, and read by C++.
-const TORCHSCRIPT: &str = "__torch__";
-
-/// The module under its present name.
-fn canonical_module(module: &str) -> &str {
-    // scikit-learn had a copy of joblib of its own.
-    let module = module.strip_prefix("sklearn.externals.").filter(|module| module.starts_with("joblib.")).unwrap_or(module);
-    match module {
-        "__builtin__" => "builtins",
-        "copy_reg" => "copyreg",
-        "numpy._core.multiarray" => "numpy.core.multiarray",
-        "numpy._core.numeric" => "numpy.core.numeric",
-        "torch.tensor" => "torch._tensor",
-        other => other,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_row_is_there_twice() {
-        let mut seen = std::collections::HashSet::new();
-        for (module, name, _) in [torch::ROWS, numpy::ROWS, python::ROWS].into_iter().flatten() {
-            assert!(seen.insert((module, name)), "{module}.{name} has two rows");
-        }
-    }
-
-    #[test]
-    fn old_names_of_modules_mean_what_the_new_ones_mean() {
-        assert!(matches!(meaning("__builtin__", "eval"), Some(Meaning::Dangerous(_))));
-        assert!(matches!(meaning("numpy._core.multiarray", "_reconstruct"), Some(Meaning::RebuildWithState(_))));
-        assert!(matches!(meaning("torch._utils", "_rebuild_anything"), Some(Meaning::UnknownRebuild)));
-        assert!(matches!(meaning("numpy.ma.core", "loads"), Some(Meaning::Dangerous(_))));
-        assert!(meaning("torch.nn.modules.module", "register_module_forward_hook").is_none());
-    }
-}
+mod tests;
