@@ -440,7 +440,9 @@ impl Machine<'_> {
     fn stack_global(&mut self) -> Result<()> {
         let operands = self.pop_n(2, "STACK_GLOBAL")?;
         let text = |id: NodeId| match self.graph.node(id) {
-            Node::Text(_) | Node::Str(_) => self.graph.str(id).filter(|text| !text.is_empty()).map(str::to_owned),
+            Node::Text(_) => self.graph.str(id).filter(|text| !text.is_empty()).map(str::to_owned),
+            // What other bytes are depends on the encoding that the reader is told.
+            Node::Str(_) => self.graph.str(id).filter(|text| !text.is_empty() && text.is_ascii()).map(str::to_owned),
             _ => None,
         };
         match (text(operands[0]), text(operands[1])) {
