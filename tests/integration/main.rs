@@ -4,11 +4,13 @@
 
 mod cases;
 mod crafted;
+mod differential;
 mod extras;
 mod golden;
 mod harness;
 mod mutations;
 mod outputs;
+mod python_dump;
 mod record;
 mod tidy;
 mod verification;
