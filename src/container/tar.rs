@@ -24,6 +24,8 @@ pub(super) struct TarMember {
 /// The most bytes of a record that says a name or other facts of the next member.
 const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 
+const BLOCK_BYTES: u64 = 512;
+
 pub(super) fn sniff(head: &[u8]) -> bool {
     head.get(257..).is_some_and(|rest| rest.starts_with(b"ustar")) || is_old(head)
 }
@@ -101,6 +103,11 @@ fn read(region: &Region, start: &Place, options: &ReadOptions) -> Result<Vec<Tar
         let left = region.len().saturating_sub(at);
         let content = region.slice(at, len);
         let content = content.ok_or_else(|| error::truncated(&start.advanced(at), &format!("member {shown}"), len, left))?;
+        // The last block of a member is filled up; one that is not was cut, and so may be members behind it.
+        let filled = len.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES);
+        if filled > left {
+            return Err(error::truncated(&start.advanced(at), &format!("the last block of member {shown}"), filled, left));
+        }
         let place = start.inside(&name);
         members.push(TarMember { name, content, place });
         options.limits.zip_entries(members.len() as u64)?;
