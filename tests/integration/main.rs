@@ -6,6 +6,7 @@ mod cases;
 mod crafted;
 mod differential;
 mod extras;
+mod fuzz;
 mod golden;
 mod harness;
 mod mutations;
