@@ -122,7 +122,7 @@ fn opcodes(data: &mut Vec<u8>, _: &[Vec<u8>], random: &mut Random) {
 }
 
 /// Mutations of each target.
-const ROUNDS: u64 = 150;
+const ROUNDS: u64 = 300;
 
 fn survives(body: &Body) {
     let read = |seed: &&str| bodies::seed(body.form, std::fs::read(testdata().join(seed)).expect("a file of testdata"));

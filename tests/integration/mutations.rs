@@ -55,7 +55,7 @@ const BETWEEN_MEMBERS: &[(&str, usize)] = &[("bundles/no_end_blocks.tar", 1024)]
 const CHECKED: &[&str] = &[
     "torch-zip/2.15.0/bare_tensor.pt",
     "torch-zip/2.15.0/deflated.pt",
-    "torch-package/1.8.1/one.pt",
+    "regressions/package_source_is_pickle.pt",
     "npz/numpy-2.4.6-py3.11/positional.npz",
     "npz/numpy-2.4.6-py3.11/objects_compressed.npz",
     "bundles/one.tar.gz",
