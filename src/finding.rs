@@ -27,7 +27,7 @@ impl Severity {
 }
 
 /// Something in the file that its user should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Finding {
     /// The stable rule id, such as `callable` or `trailing-data`.

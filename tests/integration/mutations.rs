@@ -160,6 +160,16 @@ fn a_changed_byte_under_a_checksum_is_an_error_or_changes_no_tensor() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Of a compressed array only the header is read to plan; these bits make the shape or the dtype another.
+#[test]
+fn a_damaged_header_of_a_compressed_array_is_found_although_no_data_of_it_is_read() {
+    let scratch = Scratch::new();
+    let bytes = read("npz/numpy-2.4.6-py3.11/objects_compressed.npz");
+    for (at, mask) in [(0x51, 0x80), (0x52, 0x02), (0x52, 0x08), (0x53, 0x02), (0x74, 0x40), (0x22b, 0x01)] {
+        assert_eq!(tensors(&scratch, &flipped(&bytes, at, mask)), None, "{at:#x}");
+    }
+}
+
 #[test]
 fn a_changed_byte_never_panics() {
     let scratch = Scratch::new();
