@@ -218,10 +218,13 @@ impl Prepared {
         let spooled: HashSet<&str> = spooled.collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
         let unread = members.filter(|member| match member.deflated {
-            true => !member.structural && !spooled.contains(&*member.place.member),
+            // Also those that were read: of some only the head was, and a damaged one may say that there is no data.
+            true => !spooled.contains(&*member.place.member),
             false => member.stored.offset_in(&source).is_none() && !hashed_before,
         });
-        findings.extend(digest::unread_members(unread, &options.read)?);
+        let known: HashSet<&Finding> = checkpoint.document.findings.iter().collect();
+        let found = digest::unread_members(unread, &options.read)?;
+        findings.extend(found.into_iter().filter(|finding| !known.contains(finding)));
         findings.extend(opened.findings.iter().cloned());
         findings.extend(written.findings.iter().cloned());
 

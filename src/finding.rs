@@ -66,7 +66,7 @@ pub fn meaning(kind: &str) -> &'static str {
 }
 
 /// Something in the file that its user should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Finding {
     /// The stable rule id, such as `callable` or `trailing-data`.

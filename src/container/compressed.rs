@@ -68,7 +68,21 @@ fn zstd(mut source: Source<'_>) -> std::io::Result<Box<dyn Frame<'_> + '_>> {
             return Err(ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(Box::new(StreamingDecoder::new(source).map_err(std::io::Error::other)?))
+    Ok(Box::new(Zstd(StreamingDecoder::new(source).map_err(std::io::Error::other)?)))
+}
+
+/// A frame of zstd. Its decoder computes the checksum of the content and leaves the comparison to its user.
+struct Zstd<'a>(StreamingDecoder<Source<'a>, ruzstd::decoding::FrameDecoder>);
+
+impl Read for Zstd<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.read(buffer)?;
+        let frame = &self.0.decoder;
+        if n == 0 && frame.get_checksum_from_data().is_some_and(|recorded| frame.get_calculated_checksum() != Some(recorded)) {
+            return Err(std::io::Error::other("the checksum of its content is another one"));
+        }
+        Ok(n)
+    }
 }
 
 /// A decoder that stops at the end of its frame.
@@ -88,9 +102,9 @@ impl<'a> Frame<'a> for FrameDecoder<Source<'a>> {
     }
 }
 
-impl<'a> Frame<'a> for StreamingDecoder<Source<'a>, ruzstd::decoding::FrameDecoder> {
+impl<'a> Frame<'a> for Zstd<'a> {
     fn into_source(self: Box<Self>) -> Source<'a> {
-        self.into_inner()
+        self.0.into_inner()
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct TarMember {
 /// The most bytes of a record that says a name or other facts of the next member.
 const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 
+const BLOCK_BYTES: u64 = 512;
+
 pub(super) fn sniff(head: &[u8]) -> bool {
     head.get(257..).is_some_and(|rest| rest.starts_with(b"ustar")) || is_old(head)
 }
@@ -118,10 +120,16 @@ fn read(region: &Region, start: &Place, options: &ReadOptions, members: &mut Vec
         let left = region.len().saturating_sub(at);
         let content = region.slice(at, len);
         let content = content.ok_or_else(|| error::truncated(&start.advanced(at), &format!("member {shown}"), len, left))?;
+        // The last block of a member is filled up; one that is not was cut, and so may be members behind it.
+        let filled = len.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES);
+        if filled > left {
+            return Err(error::truncated(&start.advanced(at), &format!("the last block of member {shown}"), filled, left));
+        }
         let place = start.inside(&name);
         members.push(TarMember { name, content, place });
         options.limits.zip_entries(members.len() as u64)?;
     }
+    // Some programs leave out the blocks of zeros at the end; a cut between two members looks the same.
     if let Some(at) = behind_the_end(region, end)? {
         let place = start.advanced(at);
         members.push(TarMember {
@@ -135,7 +143,6 @@ fn read(region: &Region, start: &Place, options: &ReadOptions, members: &mut Vec
     Ok(())
 }
 
-const BLOCK_BYTES: u64 = 512;
 /// Names what is behind the end where the members are named.
 const BEHIND_THE_END: &str = "";
 

@@ -18,5 +18,5 @@ pub(super) fn named(module: &str, name: &str) -> Option<Meaning> {
 /// Whether it is a class of a module in which every class is plain data.
 pub(super) fn class_of(module: &str, name: &str) -> Option<Meaning> {
     let class = name.trim_start_matches('_').starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains('.');
-    if class { list().whole(module).map(|_| Meaning::Harmless) } else { None }
+    if class { list().whole(module).map(|_| Meaning::PlainClass) } else { None }
 }

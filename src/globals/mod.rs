@@ -40,6 +40,8 @@ pub(crate) enum Meaning {
     EmbeddedSource,
     /// A value, function or class that has no effect here and holds no tensor data.
     Harmless,
+    /// A class of a package whose classes are plain data: an object of it that gets a state is harmless. Its constructor is not known.
+    PlainClass,
     /// It is in a module whose functions make tensors and arrays, and has no row: it comes from a version that is newer than
     /// this program, or from a damaged name. A tensor must not be lost as the arguments of an unknown call.
     UnknownRebuild,
@@ -92,10 +94,9 @@ pub(crate) fn meaning(module: &str, name: &str) -> Option<Meaning> {
 }
 
 /// What `getattr(module.name, attribute)` means. An attribute of a plain class is as plain: a method, a member of an enum.
-#[allow(dead_code, reason = "for the rule that judges `getattr`")]
 pub(crate) fn attribute_meaning(module: &str, name: &str, attribute: &str) -> Option<Meaning> {
     meaning(module, &format!("{name}.{attribute}")).or_else(|| match meaning(module, name) {
-        Some(Meaning::Harmless | Meaning::Mapping | Meaning::Sequence | Meaning::Same) => Some(Meaning::Harmless),
+        Some(Meaning::Harmless | Meaning::PlainClass | Meaning::Mapping | Meaning::Sequence | Meaning::Same) => Some(Meaning::Harmless),
         _ => None,
     })
 }

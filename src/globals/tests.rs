@@ -97,7 +97,7 @@ fn what_honest_files_carry_is_not_dangerous() {
 #[test]
 fn plain_classes_are_known_and_their_neighbours_are_not() {
     for (module, name) in [("uuid", "UUID"), ("sklearn.tree._classes", "DecisionTreeClassifier"), ("pandas.core.frame", "DataFrame")] {
-        assert!(matches!(meaning(module, name), Some(Meaning::Harmless)), "{module} {name}");
+        assert!(matches!(meaning(module, name), Some(Meaning::Harmless | Meaning::PlainClass)), "{module} {name}");
     }
     for (module, name) in [("__main__", "Net"), ("torch.nn.modules.module", "register_module_forward_hook"), ("sklearn.treehouse", "Tree")]
     {
@@ -111,7 +111,7 @@ fn plain_classes_are_known_and_their_neighbours_are_not() {
 fn old_names_of_modules_mean_what_the_new_ones_mean() {
     assert!(matches!(meaning("__builtin__", "eval"), Some(Meaning::Dangerous(_))));
     assert!(matches!(meaning("__builtin__", "getattr"), Some(Meaning::Attribute)));
-    assert!(matches!(meaning("exceptions", "StandardError"), Some(Meaning::Harmless)));
+    assert!(matches!(meaning("exceptions", "StandardError"), Some(Meaning::Harmless | Meaning::PlainClass)));
     assert!(matches!(meaning("numpy._core.multiarray", "_reconstruct"), Some(Meaning::RebuildWithState(_))));
     assert!(matches!(meaning("torch._utils", "_rebuild_anything"), Some(Meaning::UnknownRebuild)));
     assert!(matches!(meaning("numpy.ma.core", "loads"), Some(Meaning::Dangerous(_))));
@@ -124,8 +124,8 @@ fn attributes_mean_what_the_dotted_name_means() {
     assert!(matches!(attribute_meaning("builtins", "dict", "__subclasses__"), Some(Meaning::Dangerous(_))));
     assert!(matches!(attribute_meaning("torch._C", "_VariableFunctions", "from_file"), Some(Meaning::Dangerous(_))));
     assert!(matches!(attribute_meaning("pathlib", "PosixPath", "unlink"), Some(Meaning::Dangerous(_))));
-    assert!(matches!(attribute_meaning("torch._C", "_VariableFunctions", "tanh"), Some(Meaning::Harmless)));
-    assert!(matches!(attribute_meaning("builtins", "dict", "fromkeys"), Some(Meaning::Harmless)));
+    assert!(matches!(attribute_meaning("torch._C", "_VariableFunctions", "tanh"), Some(Meaning::Harmless | Meaning::PlainClass)));
+    assert!(matches!(attribute_meaning("builtins", "dict", "fromkeys"), Some(Meaning::Harmless | Meaning::PlainClass)));
     assert!(attribute_meaning("__main__", "Color", "RED").is_none());
 }
 

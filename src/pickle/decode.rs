@@ -136,8 +136,14 @@ impl<'a> Decoder<'a> {
                 if frame_bytes > left {
                     return Err(error::pickle_truncated(&self.here(), "a frame", frame_bytes, left));
                 }
+                if self.is_inside_a_frame() {
+                    return Err(self.malformed("a frame begins inside another one, which Python's own readers do not all read alike"));
+                }
                 self.frame_end = self.position() + frame_bytes;
                 Op::Frame
+            }
+            op::STOP if self.is_inside_a_frame() => {
+                return Err(self.malformed("the frame goes on behind STOP: Python's own readers do not agree where the pickle ends"));
             }
             op::STOP => Op::Stop,
             op::MARK => Op::Mark,
@@ -230,6 +236,10 @@ impl<'a> Decoder<'a> {
             }
             op::INST => {
                 let (module, name) = self.global()?;
+                // Those of GLOBAL are UTF-8.
+                if !module.is_ascii() || !name.is_ascii() {
+                    return Err(self.malformed("INST names a class in text that is not ASCII"));
+                }
                 Op::Inst { module, name }
             }
             op::STACK_GLOBAL => Op::StackGlobal,
@@ -262,9 +272,19 @@ impl<'a> Decoder<'a> {
         if len > left {
             return Err(error::pickle_truncated(&self.here(), what, len, left));
         }
+        self.stays_in_frame(len)?;
         let from = self.pos;
         self.pos += len as usize; // at most `left`, which fits
         Ok(&self.stream[from..self.pos])
+    }
+
+    /// An argument of `len` bytes that begins in a frame must end in it: from a file that cannot peek C drops the part inside, so
+    /// that it reads `I345` where others read `I12345`, and `sys` where they read `os.sys`.
+    fn stays_in_frame(&self, len: u64) -> Result<()> {
+        match self.is_inside_a_frame() && self.frame_end - self.position() < len {
+            true => Err(self.malformed("the argument goes on behind its frame: Python's own readers do not all read it alike")),
+            false => Ok(()),
+        }
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
@@ -309,6 +329,7 @@ impl<'a> Decoder<'a> {
         let Some(len) = rest.iter().position(|&b| b == b'\n') else {
             return Err(error::pickle_truncated(&self.here(), &format!("the line of {what}"), self.left() + 1, self.left()));
         };
+        self.stays_in_frame(len as u64 + 1)?;
         self.pos += len + 1;
         Ok(&rest[..len])
     }

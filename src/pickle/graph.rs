@@ -114,6 +114,30 @@ pub enum Node {
     Object(Box<Object>),
 }
 
+impl Node {
+    /// What it is, in words.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Node::None => "None",
+            Node::Bool(_) => "a bool",
+            Node::Int(_) | Node::Long(_) | Node::LongText(_) => "an int",
+            Node::Float(_) => "a float",
+            Node::Bytes(_) => "bytes",
+            Node::ByteArray(_) => "a bytearray",
+            Node::Text(_) | Node::Str(_) => "a str",
+            Node::Tuple(_) => "a tuple",
+            Node::List(_) => "a list",
+            Node::Dict(_) => "a dict",
+            Node::Set(_) | Node::FrozenSet(_) => "a set",
+            Node::Global(_) => "a global",
+            Node::Dynamic(..) => "a global whose name is computed",
+            Node::Persistent(_) => "a persistent object",
+            Node::Given => "a value of the container",
+            Node::Object(_) => "an object",
+        }
+    }
+}
+
 /// How an [`Object`] was to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -13,6 +13,7 @@ use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
 use crate::pickle::decode::{Decoder, Op};
 use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Oddity, OddityKind, Origin, Stream};
+use crate::pickle::hashable;
 use crate::pickle::memo::Memo;
 use crate::place::Place;
 
@@ -77,8 +78,6 @@ const NODE_BYTES: usize = size_of::<Node>() + size_of::<u64>();
 /// A slot of a hash map at its usual load.
 const MEMO_BYTES: usize = 16;
 const CHANGE_BYTES: usize = 32;
-/// Tuples in one another that are looked into for what cannot be a key.
-const MAX_KEY_DEPTH: usize = 16;
 /// An allocation of its own, and the room that a growing vector keeps free.
 const VEC_BYTES: usize = 32;
 
@@ -157,14 +156,14 @@ impl Machine<'_> {
             }
             Op::FrozenSet => {
                 let items = self.above_mark("FROZENSET")?;
-                self.hashable(&items)?;
+                hashable::check(&self.graph, items.iter().copied())?;
                 self.push_items(Node::FrozenSet, items)
             }
             Op::Dict => {
                 let items = self.above_mark("DICT")?;
                 self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
                 let pairs = pairs(&items, "DICT")?;
-                self.hashable_keys(&pairs)?;
+                hashable::check(&self.graph, pairs.iter().map(|(key, _)| *key))?;
                 self.push(Node::Dict(pairs))
             }
             Op::Append => {
@@ -370,7 +369,7 @@ impl Machine<'_> {
 
     /// What stands in the way of changing a value. A class or module that is given a state is changed for the whole process.
     fn wrong_target(&mut self, opcode: &str, target: NodeId) -> Error {
-        let what = kind(self.graph.node(target));
+        let what = self.graph.node(target).kind();
         let global = self.graph.global(target).map(GlobalUse::path);
         match (self.graph.node(target), global) {
             (Node::Global(_) | Node::Dynamic(..), global) => {
@@ -396,7 +395,7 @@ impl Machine<'_> {
         }
         self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
         if matches!(self.graph.node(target), Node::Set(_)) {
-            self.hashable(&items)?;
+            hashable::check(&self.graph, items.iter().copied())?;
         }
         match (opcode, self.node_mut(target)?) {
             ("APPEND" | "APPENDS", Node::List(list)) => list.extend(items),
@@ -415,7 +414,7 @@ impl Machine<'_> {
             return Ok(());
         }
         if matches!(self.graph.node(target), Node::Dict(_)) {
-            self.hashable_keys(&new)?;
+            hashable::check(&self.graph, new.iter().map(|(key, _)| *key))?;
         }
         match self.node_mut(target)? {
             Node::Dict(dict) => dict.extend(&new),
@@ -423,35 +422,6 @@ impl Machine<'_> {
             _ => return Err(self.wrong_target(opcode, target)),
         }
         Ok(())
-    }
-
-    /// A list, dict, set or bytearray is no key and no item of a set; a tuple of them is none either.
-    fn hashable(&self, items: &[NodeId]) -> Result<()> {
-        for &item in items {
-            let mut inner = item;
-            // Tuples of one item in one another; what else is in a tuple is not looked at for long.
-            for _ in 0..MAX_KEY_DEPTH {
-                match self.graph.node(inner) {
-                    Node::Tuple(parts) => match parts.iter().find(|part| !self.is_plain(**part)) {
-                        Some(part) => inner = *part,
-                        None => break,
-                    },
-                    Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_) => {
-                        return Err(malformed(format!("{} is used as a key", kind(self.graph.node(inner)))));
-                    }
-                    _ => break,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn is_plain(&self, id: NodeId) -> bool {
-        !matches!(self.graph.node(id), Node::Tuple(_) | Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_))
-    }
-
-    fn hashable_keys(&self, pairs: &[(NodeId, NodeId)]) -> Result<()> {
-        pairs.iter().try_for_each(|(key, _)| self.hashable(std::slice::from_ref(key)))
     }
 
     // ---- names and calls ----
@@ -479,7 +449,9 @@ impl Machine<'_> {
     fn stack_global(&mut self) -> Result<()> {
         let operands = self.pop_n(2, "STACK_GLOBAL")?;
         let text = |id: NodeId| match self.graph.node(id) {
-            Node::Text(_) | Node::Str(_) => self.graph.str(id).filter(|text| !text.is_empty()).map(str::to_owned),
+            Node::Text(_) => self.graph.str(id).filter(|text| !text.is_empty()).map(str::to_owned),
+            // What other bytes are depends on the encoding that the reader is told.
+            Node::Str(_) => self.graph.str(id).filter(|text| !text.is_empty() && text.is_ascii()).map(str::to_owned),
             _ => None,
         };
         let made = |id: NodeId| matches!(self.graph.node(id), Node::Object(_) | Node::Persistent(_));
@@ -494,13 +466,13 @@ impl Machine<'_> {
 
     fn push_call(&mut self, opcode: &str, origin: Origin, callable: NodeId, args: NodeId, kwargs: Option<NodeId>) -> Result<()> {
         if !matches!(self.graph.node(args), Node::Tuple(_) | Node::Object(_)) {
-            return Err(malformed(format!("the arguments of {opcode} are {}, expected a tuple", kind(self.graph.node(args)))));
+            return Err(malformed(format!("the arguments of {opcode} are {}, expected a tuple", self.graph.node(args).kind())));
         }
         if let Some(kwargs) = kwargs.filter(|&k| !matches!(self.graph.node(k), Node::Dict(_))) {
-            return Err(malformed(format!("the keyword arguments of {opcode} are {}, expected a dict", kind(self.graph.node(kwargs)))));
+            return Err(malformed(format!("the keyword arguments of {opcode} are {}, expected a dict", self.graph.node(kwargs).kind())));
         }
         if !matches!(self.graph.node(callable), Node::Global(_) | Node::Dynamic(..) | Node::Object(_) | Node::Persistent(_)) {
-            return Err(malformed(format!("{opcode} calls {}", kind(self.graph.node(callable)))));
+            return Err(malformed(format!("{opcode} calls {}", self.graph.node(callable).kind())));
         }
         self.budget.debit(VEC_BYTES + size_of::<Object>())?;
         let object = Object { origin, callable, args, kwargs, states: Vec::new(), items: Vec::new(), appended: Vec::new() };
@@ -523,33 +495,12 @@ fn pairs(items: &[NodeId], opcode: &str) -> Result<Vec<(NodeId, NodeId)>> {
 }
 
 /// Without a place: `run` adds that of the opcode.
-fn malformed(what: impl Into<String>) -> Error {
+pub(super) fn malformed(what: impl Into<String>) -> Error {
     Error::new(error::Code::PickleMalformed, what)
 }
 
 fn underflow(opcode: &str) -> Error {
     malformed(format!("{opcode} needs more values than the stack holds above the last mark"))
-}
-
-fn kind(node: &Node) -> &'static str {
-    match node {
-        Node::None => "None",
-        Node::Bool(_) => "a bool",
-        Node::Int(_) | Node::Long(_) | Node::LongText(_) => "an int",
-        Node::Float(_) => "a float",
-        Node::Bytes(_) => "bytes",
-        Node::ByteArray(_) => "a bytearray",
-        Node::Text(_) | Node::Str(_) => "a str",
-        Node::Tuple(_) => "a tuple",
-        Node::List(_) => "a list",
-        Node::Dict(_) => "a dict",
-        Node::Set(_) | Node::FrozenSet(_) => "a set",
-        Node::Global(_) => "a global",
-        Node::Dynamic(..) => "a global whose name is computed",
-        Node::Persistent(_) => "a persistent object",
-        Node::Given => "a value of the container",
-        Node::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

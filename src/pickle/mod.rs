@@ -9,6 +9,7 @@ mod between;
 mod broken;
 mod decode;
 mod graph;
+mod hashable;
 mod join;
 mod machine;
 mod memo;

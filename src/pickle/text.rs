@@ -1,15 +1,14 @@
 //! The literals of protocol 0. Only the spellings that Python's own pickler writes are accepted: where the C reader,
 //! the pure-Python reader and pickletools disagree about a spelling, a scanner could be shown another value.
 
-/// A two's complement little-endian integer of at most 8 bytes.
+/// A two's complement little-endian integer that fits 64 bits, however many bytes repeat its sign.
 pub(super) fn small_int(bytes: &[u8]) -> Option<i64> {
-    if bytes.len() > 8 {
-        return None;
-    }
-    let negative = bytes.last().is_some_and(|&top| top & 0x80 != 0);
-    let mut extended = [if negative { 0xff } else { 0 }; 8];
-    extended[..bytes.len()].copy_from_slice(bytes);
-    Some(i64::from_le_bytes(extended))
+    let fill = if bytes.last().is_some_and(|&top| top & 0x80 != 0) { 0xff } else { 0 };
+    let (low, high) = bytes.split_at(bytes.len().min(8));
+    let mut extended = [fill; 8];
+    extended[..low.len()].copy_from_slice(low);
+    let value = i64::from_le_bytes(extended);
+    (high.iter().all(|&byte| byte == fill) && (value < 0) == (fill != 0)).then_some(value)
 }
 
 /// `0`, or digits without a leading zero, with an optional minus sign.
@@ -188,6 +187,9 @@ mod tests {
         assert_eq!(small_int(b""), Some(0));
         assert_eq!(small_int(&[0xff]), Some(-1));
         assert_eq!(small_int(&[0xff, 0]), Some(255));
-        assert_eq!(small_int(&[0; 9]), None);
+        assert_eq!(small_int(&[7, 0, 0, 0, 0, 0, 0, 0, 0]), Some(7));
+        assert_eq!(small_int(&[0xff; 12]), Some(-1));
+        assert_eq!(small_int(&[0, 0, 0, 0, 0, 0, 0, 0x80, 0]), None);
+        assert_eq!(small_int(&[0, 0, 0, 0, 0, 0, 0, 0, 1]), None);
     }
 }

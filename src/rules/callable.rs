@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use crate::finding::{Finding, Severity};
 use crate::globals::{Meaning, NESTED_LOADER, meaning, paddle};
 use crate::pickle::{GlobalUse, Graph, Node, NodeId, Object, Origin};
+use crate::rules::attribute;
 
 /// After this many findings, and this many about one global, only their number goes on.
 const MAX_FINDINGS: usize = 10_000;
@@ -78,7 +79,17 @@ enum Use {
 
 fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, used: Use) -> Option<Finding> {
     let path = global.path();
+    let has_arguments = graph.tuple(object.args).is_none_or(|args| !args.is_empty());
     let (kind, severity, message) = match (meaning(&global.module, &global.name), used) {
+        (Some(Meaning::Attribute), _) => {
+            let (severity, what) = attribute::judge(graph, object)?;
+            ("callable", severity, format!("loading would call {path} {what}"))
+        }
+        (Some(Meaning::Type), Use::Call) if graph.tuple(object.args).is_some_and(|args| args.len() == 1) => return None,
+        (Some(Meaning::Type), _) => ("callable", Severity::Dangerous, format!("loading would make a new class with {path}")),
+        (Some(Meaning::PlainClass), Use::Call) if has_arguments => {
+            ("callable", Severity::Unrecognized, format!("loading would call {path}, a class whose constructor is not known here"))
+        }
         (Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)), _) => {
             ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}"))
         }
@@ -90,6 +101,7 @@ fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, use
                 | Meaning::EmbeddedSource
                 | Meaning::Mapping
                 | Meaning::Sequence
+                | Meaning::PlainClass
                 | Meaning::Harmless,
             ),
             _,
@@ -143,6 +155,7 @@ fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {
     let global = graph.global(id)?;
     let how = match meaning(&global.module, &global.name) {
         Some(Meaning::Dangerous(how)) => how,
+        Some(Meaning::Attribute) => "reaches any attribute of what it is given",
         // Read where it is called; handed on, the file in its argument would go unread.
         Some(Meaning::Rebuild(_)) if global.path() == NESTED_LOADER => "loads another file from bytes",
         _ => return None,

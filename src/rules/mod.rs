@@ -1,5 +1,6 @@
 //! What is worth saying about a file beyond its tensors.
 
+mod attribute;
 mod callable;
 mod duplicate_key;
 mod embedded_source;

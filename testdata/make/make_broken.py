@@ -179,7 +179,7 @@ def main(out):
     write("lfs_pointer.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:4665a5ea423c2713d436b5ee50593a9640e0018c1550b5a0"
           b"002f74190d6caea8\nsize 440449768\n", "unsupported-container")
     for name, magic in (("seven_zip", b"7z\xbc\xaf\x27\x1c\x00\x04"), ("hdf5", b"\x89HDF\r\n\x1a\n\x00\x00\x00\x00\x00\x08\x08\x00"),
-                        ("gguf", b"GGUF\x03\x00\x00\x00"), ("zstd", b"\x28\xb5\x2f\xfd\x04\x58\x41\x00\x00")):
+                        ("gguf", b"GGUF\x03\x00\x00\x00"), ("zstd", b"\x28\xb5\x2f\xfd\x00\x58\x41\x00\x00")):
         write(name + ".pt", magic + bytes(48), "unsupported-container")
 
 

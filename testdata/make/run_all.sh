@@ -117,6 +117,7 @@ in_version "3.10.13 jax==0.4.20 jaxlib==0.4.20 numpy<2 scipy<1.12" "make_jax.py 
 in_version "3.8.18 numpy==1.17.3 setuptools<60 six typing_extensions filelock protobuf<3.21 chainer==7.8.1" "make_chainer.py $out"
 in_version "3.11.7 torch==2.15.0 lightning==2.6.6 omegaconf" "make_training.py $out"
 in_version "3.7.16 torch==1.8.1 pytorch-lightning==1.5.10 torchmetrics==0.7.3 omegaconf==2.1.2" "make_training.py $out"
+PYTHONHASHSEED=0 "$(python 3.11.7)" "$here/make_differential.py" "$out"
 
 # Libraries write where the sources are.
 "$(python 3.11.7)" "$here/neutral.py" "$here" "${venv%/venv}" "$(pyenv root)" "$out"

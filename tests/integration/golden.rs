@@ -30,7 +30,7 @@ fn promised(folder: &str) -> usize {
 
 #[test]
 fn the_readme_has_a_row_for_every_folder_of_files_that_are_read() {
-    let others = ["make", "save-file", "broken", "hostile"];
+    let others = ["make", "save-file", "broken", "hostile", "differential"];
     for entry in std::fs::read_dir(testdata()).expect("testdata") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();

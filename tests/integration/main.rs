@@ -5,13 +5,16 @@
 mod assemble;
 mod cases;
 mod crafted;
+mod differential;
 mod extras;
 mod faults;
+mod fuzz;
 mod golden;
 mod harness;
 mod hostile;
 mod mutations;
 mod outputs;
+mod python_dump;
 mod record;
 mod sandbox;
 mod tidy;

@@ -1,0 +1,9 @@
+//! The target `compressed` of `bodies.rs`.
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    bodies::run("compressed", data);
+});
