@@ -136,10 +136,11 @@ impl<'a> Decoder<'a> {
                 if frame_bytes > left {
                     return Err(error::pickle_truncated(&self.here(), "a frame", frame_bytes, left));
                 }
-                if self.is_inside_a_frame() {
-                    return Err(self.malformed("a frame begins inside another one, which Python's own readers do not all read alike"));
+                let end = self.position() + frame_bytes;
+                if self.is_inside_a_frame() && end > self.frame_end {
+                    return Err(self.malformed("a frame goes on behind the one it is inside of: Python's own readers do not all read it alike"));
                 }
-                self.frame_end = self.position() + frame_bytes;
+                self.frame_end = end.max(self.frame_end);
                 Op::Frame
             }
             op::STOP if self.is_inside_a_frame() => {

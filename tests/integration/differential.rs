@@ -25,13 +25,12 @@ const PYTHON_FAILS: u8 = 128;
 
 /// Where C raises and the machine goes on: flag, and why.
 const GOES_ON: &[(u8, &str)] = &[
-    (2, "a key or an item of a set has no hash: nothing is hashed here"),
     (4, "the arguments of a call come from a call: the stub is no tuple, the real object might be"),
 ];
 
 /// What the machine refuses although C returns a value: a part of the message, and why.
 const REFUSALS: &[(&str, &str)] = &[
-    ("inside another one", "a frame in a frame"),
+    ("the one it is inside of", "a frame in a frame that ends behind it"),
     ("which Python's own readers do not all read alike", "text that no pickler writes"),
     ("holds a persistent id as text", "PERSID"),
     ("copyreg registry", "EXT"),
