@@ -138,7 +138,9 @@ impl<'a> Decoder<'a> {
                 }
                 let end = self.position() + frame_bytes;
                 if self.is_inside_a_frame() && end > self.frame_end {
-                    return Err(self.malformed("a frame goes on behind the one it is inside of: Python's own readers do not all read it alike"));
+                    return Err(
+                        self.malformed("a frame goes on behind the one it is inside of: Python's own readers do not all read it alike")
+                    );
                 }
                 self.frame_end = end.max(self.frame_end);
                 Op::Frame

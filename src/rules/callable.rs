@@ -87,7 +87,7 @@ fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, use
         }
         (Some(Meaning::Type), Use::Call) if graph.tuple(object.args).is_some_and(|args| args.len() == 1) => return None,
         (Some(Meaning::Type), _) => ("callable", Severity::Dangerous, format!("loading would make a new class with {path}")),
-        (Some(Meaning::PlainClass), Use::Call) if has_arguments => {
+        (Some(Meaning::PlainClass), Use::Call) if has_arguments && !is_member_of_an_enum(graph, object) => {
             ("callable", Severity::Unrecognized, format!("loading would call {path}, a class whose constructor is not known here"))
         }
         (Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)), _) => {
@@ -113,6 +113,13 @@ fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, use
     };
     let message = crate::text::printable(&message).into_owned();
     Some(Finding { kind, severity, global: Some(path), place: graph.place(id), message, arguments: Some(preview(graph, object)) })
+}
+
+/// Whether the arguments are those of a member of an enum: one number, or one word that is no path.
+fn is_member_of_an_enum(graph: &Graph, object: &Object) -> bool {
+    let Some(&[value]) = graph.tuple(object.args) else { return false };
+    let is_word = |text: &str| text.len() <= 64 && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '));
+    graph.int(value).is_some() || graph.str(value).is_some_and(is_word)
 }
 
 /// Bytes are written as text in Latin-1 below protocol 3; another codec makes other bytes, or other text, of them.

@@ -4,6 +4,7 @@
 use crate::finding::{Finding, Severity};
 use crate::globals::{Meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId};
+use crate::rules::python_source;
 
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     graph.ids().filter_map(|id| judge_node(graph, id)).collect()
@@ -14,11 +15,17 @@ fn judge_node(graph: &Graph, id: NodeId) -> Option<Finding> {
         Node::Object(object) => {
             let global = graph.global(object.callable)?;
             let Some(Meaning::EmbeddedSource) = meaning(&global.module, &global.name) else { return None };
-            let described = graph.tuple(object.args).and_then(|args| graph.get(*args.first()?, "module_src"));
-            let bytes = described.map_or(0, |source| text_bytes(graph, source));
-            let message = format!("loading would run {} of Python source in the file, to make a class", crate::text::count(bytes, "byte"));
+            let source = graph.tuple(object.args).and_then(|args| graph.get(*args.first()?, "module_src"));
+            let bytes = source.map_or(0, |source| text_bytes(graph, source));
+            let uses = source.and_then(|source| graph.str(source)).and_then(python_source::dangerous_use);
+            let (severity, uses) = match uses {
+                Some((name, how)) => (Severity::Dangerous, format!("; it names {}, which {how}", crate::text::printable(name))),
+                None => (Severity::Unrecognized, String::new()),
+            };
+            let bytes = crate::text::count(bytes, "byte");
+            let message = format!("loading would run {bytes} of Python source in the file, to make a class{uses}");
             let finding = Finding::note("embedded-source", graph.place(id), message);
-            Some(Finding { severity: Severity::Unrecognized, global: Some(global.path()), ..finding })
+            Some(Finding { severity, global: Some(global.path()), ..finding })
         }
         Node::Persistent(pid) => {
             let &[tag, class, _file, source] = graph.tuple(*pid)? else { return None };

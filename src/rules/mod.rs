@@ -5,6 +5,7 @@ mod callable;
 mod duplicate_key;
 mod embedded_source;
 mod oddity;
+mod python_source;
 mod tensor_escapes;
 
 use crate::error::{self, Result};

@@ -24,9 +24,7 @@ const CANONICAL: u8 = 32;
 const PYTHON_FAILS: u8 = 128;
 
 /// Where C raises and the machine goes on: flag, and why.
-const GOES_ON: &[(u8, &str)] = &[
-    (4, "the arguments of a call come from a call: the stub is no tuple, the real object might be"),
-];
+const GOES_ON: &[(u8, &str)] = &[(4, "the arguments of a call come from a call: the stub is no tuple, the real object might be")];
 
 /// What the machine refuses although C returns a value: a part of the message, and why.
 const REFUSALS: &[(&str, &str)] = &[
