@@ -2,20 +2,27 @@
 
 use std::borrow::Cow;
 
-/// `text` with every control, bidirectional-override and invisible character written as an escape.
+/// `text` with every control, bidirectional-override and invisible character written as an escape, and so that no CI system
+/// takes a line of a log for a command: `::error::` at its start for GitHub, `##vso[` and `##teamcity[` anywhere for others.
 ///
 /// JSON output carries names exactly; everything that a person reads goes through here.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
+    let command = text.trim_start().starts_with("::");
+    if !command && !text.contains("##") && !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
+    let mut colon = command;
+    let mut previous = ' ';
     for c in text.chars() {
         if is_unsafe(c) {
             shown.extend(c.escape_default());
+        } else if (c == '#' && previous == '#') || (c == ':' && std::mem::take(&mut colon)) {
+            shown.extend(c.escape_unicode());
         } else {
             shown.push(c);
         }
+        previous = c;
     }
     Cow::Owned(shown)
 }
@@ -84,6 +91,15 @@ mod tests {
     fn a_terminal_escape_or_a_bidi_override_is_shown_not_sent() {
         assert_eq!(printable("a\u{1b}[31mb\u{202e}c\nd"), "a\\u{1b}[31mb\\u{202e}c\\nd");
         assert_eq!(printable("größe_α"), "größe_α");
+    }
+
+    #[test]
+    fn a_log_is_not_steered_by_a_name() {
+        assert_eq!(printable("::error::x"), "\\u{3a}:error::x");
+        assert_eq!(printable("  ::stop-commands::x"), "  \\u{3a}:stop-commands::x");
+        assert_eq!(printable("a ##vso[task.complete]"), "a #\\u{23}vso[task.complete]");
+        assert_eq!(printable("###"), "#\\u{23}\\u{23}");
+        assert_eq!(printable("std::vector #1"), "std::vector #1");
     }
 
     #[test]
