@@ -28,10 +28,7 @@ impl Severity {
 
 /// Every kind of finding: its stable id, and what it means.
 pub const KINDS: &[(&str, &str)] = &[
-    (
-        "callable",
-        "Loading the file calls a function or changes a class. What a dangerous one does is known; what an unrecognized one does, only its source tells.",
-    ),
+    ("callable", "Loading the file with pickle makes this call, with all that it does."),
     ("unknown-class", "Loading the file makes an object of this class, which runs methods of it."),
     ("dynamic-global", "What is called is only known by running other calls; files are made so to hide it."),
     ("extension-code", "A class or function is looked up by a number that only the program which loads the file can resolve."),
