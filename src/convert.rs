@@ -173,6 +173,7 @@ impl Prepared {
         // Before the pending files, so that it is dropped after them.
         let _folders = NewFolders::make(output)?;
         let pending = Pending::create(output)?;
+        pending.check_room(plan.file_bytes())?;
         let extras = match &targets.extras {
             Some(path) => Some(extras::write(&checkpoint, &options.read.limits, path)?),
             None => None,

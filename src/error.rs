@@ -249,6 +249,13 @@ pub(crate) fn within(cause: &io::Error) -> Option<Error> {
     cause.get_ref()?.downcast_ref::<Error>().cloned()
 }
 
+/// The disk is too small for an output.
+pub(crate) fn no_room(path: &Path, needed: u64, free: u64) -> Error {
+    let (path, needed, free) = (quoted(&path.to_string_lossy(), 300), bytes(needed), bytes(free));
+    Error::new(Code::Io, format!("there is no room for {path}: it needs {needed}, {free} are free"))
+        .help("free some space or choose another folder with -o; nothing was left behind")
+}
+
 /// The cause in lower case and without Rust's `(os error N)`.
 fn io_reason(cause: &io::Error) -> String {
     let text = cause.to_string();

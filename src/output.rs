@@ -90,6 +90,18 @@ impl Pending {
         Ok(Pending { temporary, target: target.to_owned() })
     }
 
+    /// Checks, before anything is written, that its file system has room for `bytes`. What the system does not tell is no reason to stop:
+    /// the writing itself will.
+    ///
+    /// # Errors
+    /// `io`
+    pub fn check_room(&self, bytes: u64) -> Result<()> {
+        match free_bytes(self.file()) {
+            Some(free) if free < bytes => Err(error::no_room(&self.target, bytes, free)),
+            _ => Ok(()),
+        }
+    }
+
     /// A file whose content `write` writes.
     ///
     /// # Errors
@@ -208,6 +220,18 @@ impl Targets {
     }
 }
 
+/// Bytes that may still be written to the file system of `file`.
+#[cfg(unix)]
+fn free_bytes(file: &File) -> Option<u64> {
+    let system = rustix::fs::fstatvfs(file).ok().filter(|system| system.f_blocks > 0)?;
+    system.f_bavail.checked_mul(system.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &File) -> Option<u64> {
+    None
+}
+
 /// The folders that were made for an output, deepest first. Dropped, it removes those that stayed empty.
 #[derive(Debug)]
 pub(crate) struct NewFolders(Vec<PathBuf>);
@@ -244,5 +268,21 @@ fn sync_folder(folder: &Path) -> Result<()> {
             Err(error::io("sync", folder, &e).help("the output is complete and in its place, but may not survive a power failure"))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_disk_without_room_is_said_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let pending = Pending::create(&folder.path().join("output.safetensors")).unwrap();
+        assert!(pending.check_room(1).is_ok());
+        let error = pending.check_room(1 << 62).unwrap_err();
+        assert_eq!(error.code(), crate::error::Code::Io);
+        assert!(error.message().contains("it needs 4612 PB"), "{}", error.message());
     }
 }

@@ -73,6 +73,9 @@ fn say(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Findings that are shown with an error; `--json` has all.
+const MAX_SHOWN: usize = 10;
+
 /// Reports an error and gives its exit code.
 fn report(subject: &std::path::Path, error: &Error) -> u8 {
     let subject = printable(&subject.to_string_lossy()).into_owned();
@@ -86,8 +89,13 @@ fn report(subject: &std::path::Path, error: &Error) -> u8 {
         text.push_str("  help: if they are right, see whether --no-sandbox helps: the program closes what it was not given\n");
     }
     // What the file would have run is worth more than why it is broken.
-    for finding in error.findings().iter().filter(|finding| finding.severity == Severity::Dangerous && error.code() != Code::Denied) {
+    let dangerous = error.findings().iter().filter(|finding| finding.severity == Severity::Dangerous && error.code() != Code::Denied);
+    let dangerous: Vec<_> = dangerous.collect();
+    for finding in dangerous.iter().take(MAX_SHOWN) {
         text.push_str(&format!("  and {} (at {})\n", printable(&finding.message), finding.place));
+    }
+    if dangerous.len() > MAX_SHOWN {
+        text.push_str(&format!("  and {}\n", depickle::text::count((dangerous.len() - MAX_SHOWN) as u64, "more finding")));
     }
     say(&text);
     error.exit_code()
