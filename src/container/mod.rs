@@ -181,17 +181,11 @@ fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Re
     if head.is_empty() {
         return Err(Error::new(Code::EmptyFile, "the file is empty").help("the download or copy was not completed; repeat it"));
     }
-    let opens: Vec<&'static Open> = polyglot::starts_like(&head).collect();
-    let sure = SNIFF[..SNIFF.len() - 1].iter().filter(|(sniff, _)| sniff(&head)).count();
-    // A legacy file starts with a pickle, and is that.
-    let pickle = bare_pickle::has_magic(&head) && !torch_legacy::sniff(&head);
-    // The name of its first member may make a tar archive a pickle.
-    let pickle = pickle || (tar::sniff(&head) && !hidden::as_pickle(region, start, options).is_empty());
-    if sure + usize::from(pickle) > 1 {
-        return Ok(polyglot::refuse(region, start, options, opens, depth));
+    if polyglot::is_two(&head, region, start, options) {
+        return Ok(polyglot::refuse(&head, region, start, options, depth));
     }
-    let zip = if zip::sniff(&head) { None } else { polyglot::zip_at_the_end(region) };
-    let inner = match (opens.first(), zip) {
+    let zip = if zip::sniff(&head) { None } else { zip_end::archive_at_the_end(region) };
+    let inner = match (sniffed(&head).next(), zip) {
         (Some(Open::Document(open)), _) => {
             let (region, start, options) = (region.clone(), start.clone(), options.clone());
             Inner::Document(Box::new(move || open(&region, &start, &options)))
@@ -207,6 +201,11 @@ fn peek(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Re
         }
         (inner, _) => inner,
     })
+}
+
+/// The containers that a file starts like.
+fn sniffed(head: &[u8]) -> impl Iterator<Item = &'static Open> + '_ {
+    SNIFF.iter().filter(|(sniff, _)| sniff(head)).map(|(_, open)| open)
 }
 
 /// Whether a file starts like a text, as far as its first bytes tell.

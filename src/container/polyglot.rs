@@ -1,7 +1,7 @@
 //! Files of two formats at once: what one program reads from the start, another reads from the end or from a header further in.
 //! Each would see another checkpoint.
 
-use crate::container::{Inner, Open, Outcome, SNIFF, hidden, zip_end};
+use crate::container::{Inner, Open, Outcome, SNIFF, bare_pickle, hidden, sniffed, tar, torch_legacy};
 use crate::error::{self, Code, Error};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
@@ -9,18 +9,19 @@ use crate::pickle::{Broken, Graph};
 use crate::place::Place;
 use crate::source::Region;
 
-/// The formats that a file starts like, of those that are known by bytes no other one has there.
-pub(super) fn starts_like(head: &[u8]) -> impl Iterator<Item = &'static Open> + '_ {
-    SNIFF.iter().filter(|(sniff, _)| sniff(head)).map(|(_, open)| open)
-}
-
-/// Where the zip archive starts with which a file ends that is none by its start.
-pub(super) fn zip_at_the_end(region: &Region) -> Option<u64> {
-    zip_end::archive_at_the_end(region)
+/// Whether a file starts like two formats, each of which is known by bytes that the other does not have there.
+pub(super) fn is_two(head: &[u8], region: &Region, start: &Place, options: &ReadOptions) -> bool {
+    let sure = SNIFF[..SNIFF.len() - 1].iter().filter(|(sniff, _)| sniff(head)).count();
+    // A legacy file starts with a pickle, and is that.
+    let pickle = bare_pickle::has_magic(head) && !torch_legacy::sniff(head);
+    // The name of its first member may make a tar archive a pickle.
+    let pickle = pickle || (tar::sniff(head) && !hidden::as_pickle(region, start, options).is_empty());
+    sure + usize::from(pickle) > 1
 }
 
 /// A file that two programs take for two different ones: an error, with what either of them would run.
-pub(super) fn refuse(region: &Region, start: &Place, options: &ReadOptions, opens: Vec<&'static Open>, depth: u64) -> Inner {
+pub(super) fn refuse(head: &[u8], region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Inner {
+    let opens: Vec<&'static Open> = sniffed(head).collect();
     let (region, start, options) = (region.clone(), start.clone(), options.clone());
     Inner::Document(Box::new(move || {
         let message = "the file is of two formats at once";
