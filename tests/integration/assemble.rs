@@ -136,8 +136,10 @@ pub struct Entry {
     pub comment: Vec<u8>,
     /// Bytes between this entry and the next one.
     pub gap: Vec<u8>,
-    /// Whether the directory lists it.
+    /// Whether the directory does not list it.
     pub unlisted: bool,
+    /// Where its local header is, for one that is only in the directory.
+    pub start: Option<u32>,
 }
 
 /// A zip archive.
@@ -173,15 +175,19 @@ impl Zip {
         let mut file = Vec::new();
         let mut directory = Vec::new();
         for entry in &self.entries {
-            let start = file.len() as u32;
+            let start = entry.start.unwrap_or(file.len() as u32);
             let crc = entry.crc.unwrap_or_else(|| crc32fast::hash(&entry.data)).to_le_bytes();
             let len = entry.data.len() as u32;
             let size = entry.size.unwrap_or(len);
             let name = entry.local_name.as_ref().unwrap_or(&entry.name);
-            file.extend(cat(&[b"PK\x03\x04\x0a\x00", &entry.flags.to_le_bytes(), &entry.method.to_le_bytes(), &[0; 4], &crc]));
-            file.extend(cat(&[&len.to_le_bytes(), &entry.local_size.unwrap_or(size).to_le_bytes()]));
-            file.extend(cat(&[&(name.len() as u16).to_le_bytes(), &(entry.extra.len() as u16).to_le_bytes(), name, &entry.extra]));
-            file.extend(cat(&[&entry.data, &entry.gap]));
+            let mut body = Vec::new();
+            body.extend(cat(&[b"PK\x03\x04\x0a\x00", &entry.flags.to_le_bytes(), &entry.method.to_le_bytes(), &[0; 4], &crc]));
+            body.extend(cat(&[&len.to_le_bytes(), &entry.local_size.unwrap_or(size).to_le_bytes()]));
+            body.extend(cat(&[&(name.len() as u16).to_le_bytes(), &(entry.extra.len() as u16).to_le_bytes(), name, &entry.extra]));
+            body.extend(cat(&[&entry.data, &entry.gap]));
+            if entry.start.is_none() {
+                file.extend(body);
+            }
             if entry.unlisted {
                 continue;
             }

@@ -146,6 +146,15 @@ fn zips() -> Vec<Case> {
     let copy =
         |zip: &mut Zip, name: &str, data: &[u8]| zip.entries.push(Entry { name: name.into(), data: data.to_vec(), ..Entry::default() });
     let evil = pickle(&payload());
+    let end = |zip: &Zip| zip.file()[zip.file().len() - 22..].to_vec();
+    // An entry inside of the data of another one.
+    let inner = Zip::of(&[("a/x", b"inner")]).file();
+    let outer = zip_with(|zip| {
+        copy(zip, "a/outer", &inner);
+        let start = zip.file().windows(inner.len()).position(|window| window == inner).expect("the data") as u32;
+        let extra = Zip::of(&[("a/x", b"inner")]).entries[0].extra.clone();
+        zip.entries.push(Entry { name: b"a/x".to_vec(), data: b"inner".to_vec(), extra, start: Some(start), ..Entry::default() });
+    });
     let deflated = zip_with(|zip| zip.entries[1].method = 8);
     let honest = torch_zip(b"").file();
     vec![
@@ -163,6 +172,8 @@ fn zips() -> Vec<Case> {
         case("bytes behind", cat(&[&honest, b"junk"]), Some("zip-ambiguous"), &["zip-trailing-data"]),
         case("bytes before", cat(&[b"\x01\x02junk", &honest]), Some("zip-ambiguous"), &["zip-prefix"]),
         case("another archive before", cat(&[&honest, &honest]), Some("zip-ambiguous"), &["zip-prefix"]),
+        case("two end records", zip_with(|zip| zip.comment = end(zip)), Some("zip-ambiguous"), &["zip-comment"]),
+        case("an entry inside of another one", outer, Some("zip-ambiguous"), &["zip-header-mismatch"]),
         case("encrypted", zip_with(|zip| zip.entries[1].flags = 1), Some("zip-encrypted"), &["zip-flags"]),
         case("a flag that nobody sets", zip_with(|zip| zip.entries[1].flags = 0x80), None, &["zip-flags"]),
         case("method 12", zip_with(|zip| zip.entries[1].method = 12), Some("zip-unsupported-method"), &[]),
