@@ -149,3 +149,13 @@ fn the_readme_has_every_limit_and_every_exit_code() {
         assert!(readme.contains(&format!("\n| {code} |")), "the README does not list the exit code {code}");
     }
 }
+
+#[test]
+fn the_documents_have_every_kind_of_finding_with_its_meaning() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
+    let document = std::fs::read_to_string(path).expect("the document");
+    for (kind, meaning) in depickle::finding::KINDS {
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{kind}` |")));
+        assert!(row.is_some_and(|row| row.ends_with(&format!("| {meaning} |"))), "{kind}: {row:?}");
+    }
+}
