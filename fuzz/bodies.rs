@@ -221,7 +221,7 @@ fn walk(graph: &Graph) -> Vec<String> {
     graph
         .ids()
         .map(|id| {
-            assert!(graph.children(id).iter().all(|child| ids.contains(child)), "a node that is not there");
+            assert!(graph.children(id).all(|child| ids.contains(&child)), "a node that is not there");
             let blob = match graph.node(id) {
                 Node::Bytes(blob)
                 | Node::ByteArray(blob)

@@ -59,7 +59,7 @@ pub(crate) fn findings(checkpoint: &Checkpoint) -> Vec<Finding> {
         }
         _ => None,
     });
-    capped(members.chain(tensors).collect())
+    capped(members.chain(tensors))
 }
 
 /// The runs of consecutive bytes that a view touches.

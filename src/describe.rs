@@ -3,6 +3,15 @@
 use crate::pickle::{Graph, Node, NodeId};
 use crate::text::{count, printable, quoted};
 
+/// Bytes of a text that are looked at to show its beginning.
+const BEGINNING: usize = 400;
+
+/// The beginning of a key.
+fn name(graph: &Graph, key: NodeId) -> String {
+    let quoted = quoted(&graph.beginning(key, BEGINNING), 80);
+    if quoted.ends_with("...") { quoted } else { quoted.trim_matches('"').to_owned() }
+}
+
 /// What a value is, such as `a dict with 3 entries (epoch, args, lr)`.
 pub(crate) fn value(graph: &Graph, id: NodeId) -> String {
     match graph.node(id) {
@@ -12,15 +21,17 @@ pub(crate) fn value(graph: &Graph, id: NodeId) -> String {
         Node::Long(_) | Node::LongText(_) => "an integer beyond 64 bits".to_owned(),
         Node::Float(value) => value.to_string(),
         Node::Bytes(blob) | Node::ByteArray(blob) => count(blob.len(), "byte"),
-        Node::Text(_) | Node::Str(_) => {
-            graph.text(id).map_or_else(|| "text".to_owned(), |text| format!("the text {}", quoted(&text.lossy(), 60)))
-        }
+        Node::Text(_) | Node::Str(_) => format!("the text {}", quoted(&graph.beginning(id, BEGINNING), 60)),
         Node::Tuple(items) => format!("a tuple of {}", count(items.len() as u64, "item")),
         Node::List(items) => format!("a list of {}", count(items.len() as u64, "item")),
         Node::Set(items) | Node::FrozenSet(items) => format!("a set of {}", count(items.len() as u64, "item")),
         Node::Dict(pairs) => {
-            let keys: Vec<String> =
-                pairs.iter().take(4).filter_map(|(key, _)| graph.str(*key)).map(|key| printable(key).into_owned()).collect();
+            let keys: Vec<String> = pairs
+                .iter()
+                .take(4)
+                .filter(|(key, _)| matches!(graph.node(*key), Node::Text(_) | Node::Str(_)))
+                .map(|(key, _)| name(graph, *key))
+                .collect();
             let shown = if keys.is_empty() {
                 String::new()
             } else {

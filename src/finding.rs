@@ -105,7 +105,7 @@ pub(crate) fn limited(mut findings: Vec<Finding>) -> Vec<Finding> {
 const MAX_OF_A_KIND: usize = 100;
 
 /// The first findings of each kind, and then how many more there are.
-pub(crate) fn capped(findings: Vec<Finding>) -> Vec<Finding> {
+pub(crate) fn capped(findings: impl IntoIterator<Item = Finding>) -> Vec<Finding> {
     let mut counts: Vec<(&'static str, usize, Place)> = Vec::new();
     let mut kept = Vec::new();
     for finding in findings {

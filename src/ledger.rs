@@ -376,7 +376,6 @@ fn other_values(checkpoint: &Checkpoint) -> Vec<OtherRecord> {
     let first_steps = checkpoint.leaves.iter().filter_map(|leaf| checkpoint.paths.steps(leaf.path).first().map(ToString::to_string));
     let with_tensors: std::collections::HashSet<String> = first_steps.collect();
     crate::checkpoint::top_values(graph)
-        .into_iter()
         .filter(|(step, _)| !with_tensors.contains(&step.to_string()))
         .take(MAX_OTHER_VALUES)
         .map(|(step, node)| OtherRecord { name: step.name.to_string(), value: crate::describe::value(graph, node) })

@@ -1,5 +1,7 @@
 //! What is in one node: the attributes of a state, the pairs of a mapping, the parts of an `nn.Module`.
 
+use std::collections::HashSet;
+
 use crate::globals::{Meaning, meaning};
 use crate::names::{Step, StepKind, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object};
@@ -21,19 +23,46 @@ impl Entry {
     }
 }
 
-/// The entries of the root when it is a dict or a mapping.
-pub(crate) fn top_values(graph: &Graph) -> Vec<(Step, NodeId)> {
-    let pairs = pairs_of(graph, graph.root()).unwrap_or_default();
-    pairs.into_iter().map(|(key, value)| (Step::key(graph, key), value)).collect()
+/// Values that objects are given as arguments and states, those in lists and dicts there counted for each object that they are given
+/// to. A file in which all objects share one long list is made to be walked forever.
+const MAX_GIVEN: usize = 50_000_000;
+
+/// Whether objects share so much that no walk over what each of them is given would end.
+pub(crate) fn shares_too_much(graph: &Graph) -> bool {
+    let length = |id: NodeId| match graph.node(id) {
+        Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => items.len(),
+        Node::Dict(pairs) => pairs.len(),
+        _ => 0,
+    };
+    let mut left = MAX_GIVEN;
+    for object in graph.ids().filter_map(|id| graph.object(id)) {
+        // The arguments, what is in them, and what is in the three dicts of a module.
+        for given in std::iter::once(object.args).chain(object.states.iter().copied()) {
+            let mut level = vec![given];
+            for _ in 0..3 {
+                match level.iter().try_fold(left, |left, &id| left.checked_sub(length(id))) {
+                    Some(less) => left = less,
+                    None => return true,
+                }
+                level =
+                    level.iter().flat_map(|&id| graph.children(id)).filter(|&id| length(id) > 0 && graph.object(id).is_none()).collect();
+            }
+        }
+    }
+    false
 }
 
-pub(super) fn indexed(items: &[NodeId], from: usize) -> impl Iterator<Item = Entry> + '_ {
-    items.iter().enumerate().map(move |(i, &item)| Entry::new(Step::index(from + i), item))
+/// The entries of the root when it is a dict or a mapping.
+pub(crate) fn top_values(graph: &Graph) -> impl Iterator<Item = (Step, NodeId)> + '_ {
+    let pairs = pairs_of(graph, graph.root()).unwrap_or_default();
+    pairs.into_iter().map(|(key, value)| (Step::key(graph, key), value))
 }
 
 /// The attributes that states give, a later one over an earlier one: each a dict, or the pair of a dict and the slots;
 /// anything else is one attribute.
-pub(crate) fn state_entries(graph: &Graph, states: &[NodeId]) -> Vec<Entry> {
+///
+/// Only values that `keep` wants are listed: a step for each of millions that nobody asks for would take much memory.
+pub(crate) fn state_entries(graph: &Graph, states: &[NodeId], keep: &dyn Fn(NodeId) -> bool) -> Vec<Entry> {
     let mut attributes: Vec<(NodeId, NodeId)> = Vec::new();
     let mut others = Vec::new();
     for &state in states {
@@ -49,7 +78,7 @@ pub(crate) fn state_entries(graph: &Graph, states: &[NodeId]) -> Vec<Entry> {
     }
     let (unique, _) = unique_pairs(graph, attributes);
     let attribute = |(key, value)| Entry::new(Step { kind: StepKind::Attribute, ..Step::key(graph, key) }, value);
-    unique.into_iter().map(attribute).chain(others).collect()
+    unique.into_iter().filter(|(_, value)| keep(*value)).map(attribute).chain(others).collect()
 }
 
 fn other_state(state: NodeId) -> Entry {
@@ -123,7 +152,7 @@ impl Module {
         };
         let Node::Dict(pairs) = graph.node(dict) else { return None };
         let attributes = unique_pairs(graph, pairs.iter().copied()).0;
-        let find = |name: &str| attributes.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
+        let find = |name: &str| attributes.iter().find(|(key, _)| graph.is_word(*key, &[name])).map(|(_, value)| *value);
         let (parameters, buffers, modules) = (find("_parameters")?, find("_buffers")?, find("_modules")?);
         let transient = match find("_non_persistent_buffers_set") {
             Some(set) => set_items(graph, set)?,
@@ -134,15 +163,16 @@ impl Module {
     }
 
     /// In the order of `state_dict()`: parameters, persistent buffers, submodules; then, aside, everything else.
-    pub fn entries(&self, graph: &Graph) -> Vec<Entry> {
-        let part = |node: NodeId| pairs_of(graph, node).unwrap_or_default();
+    pub fn entries(&self, graph: &Graph, keep: &dyn Fn(NodeId) -> bool) -> Vec<Entry> {
+        let part = |node: NodeId| pairs_of(graph, node).unwrap_or_default().into_iter().filter(|(_, value)| keep(*value));
         let entry = |(key, node): (NodeId, NodeId)| Entry::new(Step { kind: StepKind::Module, ..Step::key(graph, key) }, node);
-        let transient: Vec<&str> = self.transient.iter().filter_map(|&item| graph.str(item)).collect();
-        let buffers = part(self.buffers).into_iter().map(|(key, node)| {
-            let aside = graph.str(key).filter(|name| transient.contains(name)).map(|_| NON_PERSISTENT);
+        let transient: HashSet<&str> = self.transient.iter().filter_map(|&item| word(graph, item)).collect();
+        let buffers = part(self.buffers).map(|(key, node)| {
+            let aside = word(graph, key).filter(|name| transient.contains(name)).map(|_| NON_PERSISTENT);
             Entry { aside, ..entry((key, node)) }
         });
-        let others = self.attributes.iter().filter(|(_, node)| ![self.parameters, self.buffers, self.modules].contains(node));
+        let others =
+            self.attributes.iter().filter(|(_, node)| keep(*node) && ![self.parameters, self.buffers, self.modules].contains(node));
         let others = others.map(|&(key, node)| {
             let step = Step { kind: StepKind::Attribute, ..Step::key(graph, key) };
             match packed_weights(graph, node) {
@@ -150,9 +180,14 @@ impl Module {
                 None => Entry { step, node, aside: Some(NOT_IN_STATE_DICT) },
             }
         });
-        let parameters = part(self.parameters).into_iter().map(entry);
-        parameters.chain(buffers).chain(part(self.modules).into_iter().map(entry)).chain(others).collect()
+        let parameters = part(self.parameters).map(entry);
+        parameters.chain(buffers).chain(part(self.modules).map(entry)).chain(others).collect()
     }
+}
+
+/// The name of a buffer; no tensor has one as long as what is left out.
+fn word(graph: &Graph, id: NodeId) -> Option<&str> {
+    if graph.text_bytes(id) < 64 << 10 { graph.str(id) } else { None }
 }
 
 /// The weights in an object of a C++ class: quantized layers keep them in such attributes, and their code puts them into
@@ -181,7 +216,7 @@ impl EmbeddedSource {
         let Some(Meaning::EmbeddedSource) = meaning(&global.module, &global.name) else { return None };
         let &[description] = graph.tuple(object.args)? else { return None };
         let (state, rest): (Vec<_>, Vec<_>) =
-            pairs_of(graph, description)?.into_iter().partition(|(key, _)| graph.str(*key) == Some("state"));
+            pairs_of(graph, description)?.into_iter().partition(|(key, _)| graph.is_word(*key, &["state"]));
         let &[(_, state)] = state.as_slice() else { return None };
         Some(EmbeddedSource { state, rest })
     }

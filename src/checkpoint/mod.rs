@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::container::Document;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::finding::Finding;
 use crate::globals::{Absence, Lowering, Reader, TensorId, Value, paddle};
 use crate::limits::ReadOptions;
@@ -19,7 +19,7 @@ use crate::pickle::{Graph, Node, NodeId};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
-pub(crate) use contents::{mapping_pairs, state_entries, top_values};
+pub(crate) use contents::{mapping_pairs, shares_too_much, state_entries, top_values};
 use walk::Walk;
 
 /// A checkpoint, read and not yet written.
@@ -133,6 +133,10 @@ pub(crate) fn holds_tensors(document: &Document, options: &ReadOptions) -> bool 
 /// The values of all nodes below the root that are more than inert.
 fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
     let graph = reader.graph();
+    if shares_too_much(graph) {
+        let message = "the objects in it share more arguments and states than can be walked";
+        return Err(error::opaque(&graph.place(graph.root()), message));
+    }
     reader.load_all_nested()?;
     let mut reached = vec![false; graph.len()];
     let mut pending = vec![graph.root()];

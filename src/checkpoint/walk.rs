@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::checkpoint::contents::{EmbeddedSource, Entry, Module, NOT_IN_STATE_DICT, given_pairs, indexed, state_entries};
+use crate::checkpoint::contents::{EmbeddedSource, Entry, Module, NOT_IN_STATE_DICT, given_pairs, state_entries};
 use crate::checkpoint::{Content, Leaf};
 use crate::container::Document;
 use crate::error::{self, Result};
@@ -16,7 +16,10 @@ use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 
 /// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
-const MAX_VISITS: u64 = 10_000_000;
+const MAX_VISITS: u64 = 4_000_000;
+
+/// Entries of containers that are kept, for each tensor that there may be.
+const LISTED_PER_TENSOR: u64 = 2;
 
 const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
@@ -30,6 +33,8 @@ pub(super) struct Walk<'a> {
     holds: Vec<bool>,
     /// What is in each container that was walked, as far as it holds tensors.
     inside: HashMap<NodeId, Rc<[Entry]>>,
+    /// The number of entries in there.
+    listed: u64,
     pub paths: Paths,
     pub leaves: Vec<Leaf>,
     pub findings: Vec<Finding>,
@@ -57,7 +62,7 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
         let graph = &document.graph;
-        Walk { graph, roots: &document.roots, options, values, attributes, holds, inside, paths, leaves, findings }
+        Walk { graph, roots: &document.roots, options, values, attributes, holds, inside, listed: 0, paths, leaves, findings }
     }
 
     /// Depth first, in the order of the file, with a stack of its own.
@@ -136,7 +141,11 @@ impl<'a> Walk<'a> {
         let mut entries = self.list(node)?;
         let attached = self.graph.attached(node).iter();
         entries.extend(attached.map(|(name, value)| Entry::new(Step::new(StepKind::Key, name.as_str()), *value)));
-        let entries: Rc<[Entry]> = entries.into_iter().filter(|entry| self.holds[entry.node.index()]).collect();
+        entries.retain(|entry| self.holds[entry.node.index()]);
+        self.listed += entries.len() as u64;
+        // Each leads to a tensor, but for those of a container that contains itself.
+        self.options.limits.tensors(self.listed.saturating_sub(LISTED_PER_TENSOR * self.options.limits.tensors))?;
+        let entries: Rc<[Entry]> = entries.into();
         self.inside.insert(node, Rc::clone(&entries));
         Ok(entries)
     }
@@ -145,9 +154,9 @@ impl<'a> Walk<'a> {
         let value = self.values.get(&node);
         let own = match value {
             None => return self.entries(node),
-            Some(Value::ObjectArray { items, .. }) => return Ok(indexed(self.graph.sequence(*items).unwrap_or_default(), 0).collect()),
+            Some(Value::ObjectArray { items, .. }) => return Ok(self.indexed(self.graph.sequence(*items).unwrap_or_default(), 0)),
             Some(Value::Wrapper(_, state, only)) => {
-                let entries = state_entries(self.graph, &[*state]).into_iter();
+                let entries = state_entries(self.graph, &[*state], &|id| self.holds[id.index()]).into_iter();
                 entries.filter(|entry| only.is_none_or(|name| name == &*entry.step.name)).collect()
             }
             Some(_) => Vec::new(),
@@ -155,7 +164,7 @@ impl<'a> Walk<'a> {
         let attributes = self.attributes.get(&node);
         let aside = attributes.is_none_or(|attributes| !attributes.own).then_some(OF_A_TENSOR);
         let states = attributes.map(|attributes| attributes.states.as_slice()).unwrap_or_default();
-        let entries = states.iter().flat_map(|&state| state_entries(self.graph, &[state]));
+        let entries = states.iter().flat_map(|&state| state_entries(self.graph, &[state], &|id| self.holds[id.index()]));
         // The tensor itself has been met already.
         let repeated = attributes.map(|attributes| attributes.repeated).unwrap_or_default();
         let entries = entries.filter(|entry| !repeated.contains(&&*entry.step.name) && (aside.is_some() || &*entry.step.name != "data"));
@@ -187,7 +196,7 @@ impl<'a> Walk<'a> {
                 return Ok(());
             }
             Some(Value::ObjectArray { items, .. }) => {
-                if self.graph.children(*items).iter().any(|item| self.holds[item.index()]) {
+                if self.graph.children(*items).any(|item| self.holds[item.index()]) {
                     return Ok(());
                 }
                 Content::Absent(absence("it is an array of Python objects, not of numbers"))
@@ -204,11 +213,11 @@ impl<'a> Walk<'a> {
     fn entries(&mut self, node: NodeId) -> Result<Vec<Entry>> {
         let graph = self.graph;
         Ok(match graph.node(node) {
-            Node::Tuple(items) | Node::List(items) => indexed(items, 0).collect(),
+            Node::Tuple(items) | Node::List(items) => self.indexed(items, 0),
             Node::Set(items) | Node::FrozenSet(items) => {
                 let mut seen = HashSet::new();
                 let items: Vec<NodeId> = items.iter().copied().filter(|item| seen.insert(*item)).collect();
-                indexed(&items, 0).collect()
+                self.indexed(&items, 0)
             }
             Node::Dict(pairs) => {
                 let entries = self.keyed(pairs.iter().copied());
@@ -225,10 +234,18 @@ impl<'a> Walk<'a> {
     fn keyed(&mut self, pairs: impl IntoIterator<Item = (NodeId, NodeId)>) -> Vec<Entry> {
         let (unique, _) = unique_pairs(self.graph, pairs);
         // A key may hold a tensor itself.
-        let keys = unique.iter().enumerate().filter(|(_, (key, _))| self.holds[key.index()]);
+        let holds = |id: NodeId| self.holds[id.index()];
+        let keys = unique.iter().enumerate().filter(|(_, (key, _))| holds(*key));
         let keys: Vec<Entry> =
             keys.map(|(i, (key, _))| Entry::new(Step::new(StepKind::Attribute, format!("__keys__.{i}")), *key)).collect();
-        unique.into_iter().map(|(key, value)| Entry::new(Step::key(self.graph, key), value)).chain(keys).collect()
+        let values = unique.into_iter().filter(|(_, value)| holds(*value));
+        values.map(|(key, value)| Entry::new(Step::key(self.graph, key), value)).chain(keys).collect()
+    }
+
+    /// The items that hold tensors, by their index.
+    fn indexed(&self, items: &[NodeId], from: usize) -> Vec<Entry> {
+        let items = items.iter().enumerate().filter(|(_, item)| self.holds[item.index()]);
+        items.map(|(i, &item)| Entry::new(Step::index(from + i), item)).collect()
     }
 
     fn object_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
@@ -244,7 +261,7 @@ impl<'a> Walk<'a> {
             return Ok(entries);
         }
         if let Some(module) = Module::of(graph, object) {
-            let mut entries = module.entries(graph);
+            let mut entries = module.entries(graph, &|id| self.holds[id.index()]);
             // What an nn.Module has beyond its dict is no part of its state_dict().
             let others = self.own_entries(node, &Object { states: module.other_states, ..object.clone() })?;
             entries.extend(others.into_iter().map(|entry| Entry { aside: entry.aside.or(Some(NOT_IN_STATE_DICT)), ..entry }));
@@ -276,7 +293,7 @@ impl<'a> Walk<'a> {
                 let understood = given.iter().map(Option::is_some).collect();
                 let pairs: Vec<_> = given.into_iter().flatten().flatten().chain(object.items.iter().copied()).collect();
                 let mut entries = self.keyed(pairs);
-                entries.extend(indexed(&object.appended, 0));
+                entries.extend(self.indexed(&object.appended, 0));
                 (entries, understood)
             }
             Some(Meaning::Sequence) => {
@@ -285,14 +302,14 @@ impl<'a> Walk<'a> {
                 if name == Some("deque") && args.get(1).and_then(|&max| graph.int(max)).is_some_and(|max| max < length as i64) {
                     return Err(error::opaque(&graph.place(node), "a deque is given more items than it keeps, which no library writes"));
                 }
-                let mut entries: Vec<Entry> = indexed(given.unwrap_or_default(), 0).collect();
-                entries.extend(indexed(&object.appended, entries.len()));
+                let mut entries = self.indexed(given.unwrap_or_default(), 0);
+                entries.extend(self.indexed(&object.appended, given.unwrap_or_default().len()));
                 entries.extend(self.keyed(object.items.iter().copied()));
                 (entries, vec![given.is_some()])
             }
             _ => {
                 let mut entries = self.keyed(object.items.iter().copied());
-                entries.extend(indexed(&object.appended, 0));
+                entries.extend(self.indexed(&object.appended, 0));
                 (entries, Vec::new())
             }
         };
@@ -303,7 +320,7 @@ impl<'a> Walk<'a> {
             entries.push(Entry::new(Step::new(StepKind::Attribute, "__args__"), object.args));
         }
         entries.extend(object.kwargs.map(|kwargs| Entry::new(Step::new(StepKind::Attribute, "__kwargs__"), kwargs)));
-        entries.extend(state_entries(graph, &object.states));
+        entries.extend(state_entries(graph, &object.states, &|id| self.holds[id.index()]));
         entries.push(Entry::new(Step::new(StepKind::Attribute, "__callable__"), object.callable));
         Ok(entries)
     }

@@ -77,7 +77,7 @@ pub(super) fn check_uses(graph: &Graph) -> Result<()> {
     let is_class = |id: NodeId| graph.global(id).is_some_and(mentions_wrapper);
     let has_class = |id: NodeId| matches!(graph.tuple(id), Some([first, ..]) if is_class(*first));
     for id in graph.ids() {
-        for child in graph.children(id).into_iter().filter(|&child| is_class(child) || has_class(child)) {
+        for child in graph.children(id).filter(|&child| is_class(child) || has_class(child)) {
             *excess.entry(child).or_default() += 1;
         }
         if graph.global(id).is_some_and(|global| mentions_wrapper(global) && wrapper_class(global).is_none()) {
@@ -289,6 +289,9 @@ fn companion(name: &str, folder: Option<&Path>) -> Result<std::sync::Arc<Source>
 const ATTRIBUTES: &[&str] =
     &["subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes", "filename", "init_args", "state"];
 
+/// More pairs only repeat some.
+const MAX_ATTRIBUTES: usize = 100;
+
 /// The attributes of a wrapper.
 struct State<'a> {
     graph: &'a Graph,
@@ -300,7 +303,10 @@ impl<'a> State<'a> {
         match graph.object(id)?.states.as_slice() {
             [state] => match graph.node(*state) {
                 // Another attribute could stand over a method of the class.
-                Node::Dict(pairs) if pairs.iter().all(|(key, _)| graph.str_or_ascii(*key).is_some_and(|key| ATTRIBUTES.contains(&key))) => {
+                Node::Dict(pairs)
+                    if pairs.len() <= MAX_ATTRIBUTES
+                        && pairs.iter().all(|(key, _)| ATTRIBUTES.iter().any(|attribute| graph.is_word_or_bytes(*key, attribute))) =>
+                {
                     Some(State { graph, dict: *state })
                 }
                 _ => None,

@@ -241,11 +241,14 @@ fn run(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph, Bo
     count_memory(pickle::run(stream, start, &options.limits_left()), options)
 }
 
+/// What a graph takes that holds next to nothing, with its stream and what is said of its place.
+const GRAPH_BYTES: u64 = 2_048;
+
 fn count_memory(run: Result<Graph, Box<Broken>>, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
     let built = match &run {
         Ok(graph) => std::slice::from_ref(graph),
         Err(broken) => &broken.graphs[..],
     };
-    options.count_memory(built.iter().map(Graph::memory).sum());
+    options.count_memory(built.iter().map(|graph| graph.memory() + GRAPH_BYTES).sum());
     run
 }

@@ -7,6 +7,9 @@ use crate::container::storage_class::{StorageClass, storage_class};
 use crate::error::{self, Result};
 use crate::pickle::{Graph, Node, NodeId};
 
+/// A key is a number, a location the name of a device. Any number of tensors may repeat them.
+const MAX_KEY_BYTES: u64 = 1_024;
+
 /// A storage as a persistent id names it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StorageRef {
@@ -41,10 +44,15 @@ impl StorageRef {
             if opaque { error::for_an_opaque_value(&error).at(&place) } else { error }
         };
         let items = graph.tuple(pid).ok_or_else(|| bad("is not a tuple"))?;
-        let tag = items.first().and_then(|&tag| graph.str_or_ascii(tag)).ok_or_else(|| bad("does not start with a word"))?;
+        let tag = items.first().filter(|&&tag| graph.text_bytes(tag) <= MAX_KEY_BYTES);
+        let tag = tag.and_then(|&tag| graph.str_or_ascii(tag)).ok_or_else(|| bad("does not start with a word"))?;
+        let is_long = |id: NodeId| graph.text_bytes(id) > MAX_KEY_BYTES;
         match (tag, items) {
             ("module", _) => Ok(None),
             ("storage", [_, class, key, location, n_elements, rest @ ..]) if rest.len() <= 1 => {
+                if is_long(*key) {
+                    return Err(bad("has a key that is longer than any that torch writes"));
+                }
                 let global = graph.global(*class).ok_or_else(|| bad("names no storage class"))?;
                 let class = storage_class(&global.module, &global.name)
                     .ok_or_else(|| bad(&format!("names {}, which is no storage class", crate::text::quoted(&global.path(), 100))))?;
@@ -56,7 +64,10 @@ impl StorageRef {
                     Some(&view) if graph.node(view) == &Node::None => (None, None),
                     Some(&view) => match graph.tuple(view) {
                         Some(&[key, offset, size]) => {
-                            let key = graph.str(key).ok_or_else(|| bad("names a part of a storage by a key that is no text"))?;
+                            let key = graph
+                                .str(key)
+                                .filter(|key| key.len() as u64 <= MAX_KEY_BYTES)
+                                .ok_or_else(|| bad("names a part of a storage by a key that is no text"))?;
                             (Some((count(offset, "view offset")?, count(size, "view size")?)), Some(key.to_owned()))
                         }
                         _ => return Err(bad("has view metadata of another form than (key, offset, size)")),
@@ -69,7 +80,10 @@ impl StorageRef {
                         // Bytes are another key than text, to torch too.
                         None => graph.str(*key).ok_or_else(|| bad("has no key"))?.to_owned(),
                     },
-                    location: graph.str_or_ascii(*location).unwrap_or_default().to_owned(),
+                    location: match is_long(*location) {
+                        true => graph.beginning(*location, MAX_KEY_BYTES as usize).into_owned(),
+                        false => graph.str_or_ascii(*location).unwrap_or_default().to_owned(),
+                    },
                     n_elements: count(*n_elements, "number of elements")?,
                     view,
                     view_key,

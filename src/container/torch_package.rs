@@ -121,7 +121,7 @@ fn reductions(graph: &Graph) -> Result<Vec<Reduction>> {
     for id in graph.ids() {
         let Node::Persistent(pid) = graph.node(id) else { continue };
         let Some(&[tag, number, function, args]) = graph.tuple(*pid) else { continue };
-        if graph.str_or_ascii(tag) != Some("reduce_package") {
+        if !graph.is_word_or_bytes(tag, "reduce_package") {
             continue;
         }
         let function = graph.global(function).map(|global| global.path()).unwrap_or_default();

@@ -22,6 +22,8 @@ use crate::pickle::{Graph, Node, NodeId, Object, Text};
 
 /// Bytes values longer than this are only counted.
 const MAX_BYTES: u64 = 4096;
+/// Memory that a value takes until it is written: its key, its place in the list or map, an allocation for each.
+const VALUE_BYTES: usize = 200;
 /// Containers nested deeper than this are cut; readers of JSON overflow their stack not much further.
 const MAX_DEPTH: usize = 200;
 
@@ -32,7 +34,7 @@ const MAX_DEPTH: usize = 200;
 pub(crate) fn write(checkpoint: &Checkpoint, limits: &Limits, path: &Path) -> Result<Pending> {
     let graph = &checkpoint.document.graph;
     let tensors = checkpoint.leaves.iter().map(|leaf| (leaf.node, leaf.path)).collect();
-    let mut writer = Writer { checkpoint, graph, limits, tensors, done: HashMap::new(), paths: Paths::default(), bytes: 0 };
+    let mut writer = Writer { checkpoint, graph, limits, tensors, done: HashMap::new(), paths: Paths::default(), bytes: graph.memory() };
     let value = writer.run()?;
     Pending::with_content(path, |out| writeln!(out, "{value:#}"))
 }
@@ -45,7 +47,7 @@ struct Writer<'a> {
     /// The paths of containers that were written.
     done: HashMap<NodeId, PathId>,
     paths: Paths,
-    /// Bytes of text in what was written.
+    /// Bytes of memory for the checkpoint and for what was written.
     bytes: u64,
 }
 
@@ -129,6 +131,7 @@ impl Writer<'_> {
             self.debit(text_bytes(&word))?;
             return Ok(Opened::Value(word));
         }
+        self.debit(VALUE_BYTES * self.n_values(node))?;
         let (shape, rest) = match graph.node(node) {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => (Shape::List(Vec::new()), indexed(items)),
             Node::Dict(pairs) => (Shape::Map(Map::new()), self.keyed(pairs)),
@@ -183,6 +186,17 @@ impl Writer<'_> {
         self.limits.memory_bytes(self.bytes)
     }
 
+    /// How many values are in a container, at most.
+    fn n_values(&self, node: NodeId) -> usize {
+        let count = |id: NodeId| match self.graph.node(id) {
+            Node::Dict(pairs) => pairs.len(),
+            _ => self.graph.children(id).count(),
+        };
+        let given = |id: NodeId| count(id) + self.graph.children(id).map(count).sum::<usize>();
+        let inside = |object: &Object| given(object.args) + object.states.iter().map(|&state| given(state)).sum::<usize>();
+        count(node) + self.graph.attached(node).len() + self.graph.object(node).map_or(0, inside)
+    }
+
     fn keyed(&self, pairs: &[(NodeId, NodeId)]) -> Vec<(String, NodeId)> {
         let (unique, _) = unique_pairs(self.graph, pairs.iter().copied());
         unique.into_iter().map(|(key, value)| (Step::key(self.graph, key).name.to_string(), value)).collect()
@@ -209,7 +223,7 @@ impl Writer<'_> {
         rest.extend(object.kwargs.map(|kwargs| ("$kwargs".to_owned(), kwargs)));
         rest.extend(self.keyed(&object.items));
         rest.extend(indexed(&object.appended));
-        rest.extend(state_entries(graph, &object.states).into_iter().map(|entry| (entry.step.name.to_string(), entry.node)));
+        rest.extend(state_entries(graph, &object.states, &|_| true).into_iter().map(|entry| (entry.step.name.to_string(), entry.node)));
         (Shape::Map(map), rest)
     }
 

@@ -27,10 +27,10 @@ pub(super) fn word(graph: &Graph, object: &Object) -> Option<Value> {
         ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => number(graph, args),
         ("_codecs", "encode") => {
             let &[text, codec] = args else { return None };
-            let latin = matches!(graph.str(codec), Some("latin1" | "latin-1"));
+            let latin = graph.is_word(codec, &["latin1", "latin-1"]);
             latin_bytes(graph, text).filter(|_| latin).map(|bytes| json!({ "$bytes": super::hex(bytes.iter()) }))
         }
-        ("torch.serialization", "_get_layout") => graph.str(*args.first()?).map(|layout| json!(layout)),
+        ("torch.serialization", "_get_layout") => short(graph, *args.first()?).map(|layout| json!(layout)),
         _ => call(graph, &class, args).map(Value::String),
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn class(graph: &Graph, callable: NodeId) -> Option<String> {
         .global(object.callable)
         .is_some_and(|global| global.name == "getattr" && matches!(global.module.as_str(), "builtins" | "__builtin__"));
     match graph.tuple(object.args)? {
-        &[outer, inner] if getattr => Some(format!("{}.{}", graph.global(outer)?.path(), graph.str(inner)?)),
+        &[outer, inner] if getattr => Some(format!("{}.{}", graph.global(outer)?.path(), short(graph, inner)?)),
         _ => None,
     }
 }
@@ -59,6 +59,11 @@ fn call(graph: &Graph, class: &str, args: &[NodeId]) -> Option<String> {
     Some(format!("{class}({})", shown.join(", ")))
 }
 
+/// A text that may be part of a word.
+fn short(graph: &Graph, id: NodeId) -> Option<&str> {
+    if graph.text_bytes(id) <= MAX_TEXT as u64 { graph.str(id) } else { None }
+}
+
 fn plain(graph: &Graph, id: NodeId) -> Option<String> {
     match graph.node(id) {
         Node::None => Some("None".to_owned()),
@@ -66,9 +71,7 @@ fn plain(graph: &Graph, id: NodeId) -> Option<String> {
         Node::Bool(false) => Some("False".to_owned()),
         Node::Int(value) => Some(value.to_string()),
         Node::Float(value) => Some(crate::names::float_repr(*value)),
-        Node::Text(_) | Node::Str(_) => {
-            graph.str(id).filter(|text| text.len() <= MAX_TEXT).map(|text| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")))
-        }
+        Node::Text(_) | Node::Str(_) => short(graph, id).map(|text| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))),
         _ => None,
     }
 }
@@ -76,7 +79,7 @@ fn plain(graph: &Graph, id: NodeId) -> Option<String> {
 /// The parts of a path, of which the first may be the root.
 fn path(graph: &Graph, class: &str, args: &[NodeId]) -> Option<String> {
     let separator = if class.contains("Windows") { "\\" } else { "/" };
-    let parts: Vec<&str> = args.iter().map(|&part| graph.str(part)).collect::<Option<_>>()?;
+    let parts: Vec<&str> = args.iter().map(|&part| short(graph, part)).collect::<Option<_>>()?;
     Some(match parts.split_first() {
         None => ".".to_owned(),
         Some((root, rest)) if root.ends_with(separator) => format!("{root}{}", rest.join(separator)),
@@ -147,5 +150,5 @@ fn bytes(graph: &Graph, id: NodeId) -> Option<Vec<u8>> {
 
 /// The bytes that a short text of Latin-1 stands for.
 fn latin_bytes(graph: &Graph, text: NodeId) -> Option<Vec<u8>> {
-    graph.str(text).filter(|text| text.len() <= MAX_TEXT)?.chars().map(|c| u8::try_from(c).ok()).collect()
+    short(graph, text)?.chars().map(|c| u8::try_from(c).ok()).collect()
 }

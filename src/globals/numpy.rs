@@ -178,9 +178,8 @@ fn dtype(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
 /// `_codecs.encode(text, 'latin1')`: bytes, as Python 3 writes them below protocol 3.
 fn encode(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let graph = reader.graph();
-    let codec = call.args.get(1).and_then(|&codec| graph.str(codec));
-    match (call.args.as_slice(), codec) {
-        (&[text, _], Some("latin1" | "latin-1")) => latin1(reader, call, text),
+    match *call.args.as_slice() {
+        [text, codec] if graph.is_word(codec, &["latin1", "latin-1"]) => latin1(reader, call, text),
         // Another codec would have to be run to know the bytes; what depends on them is refused.
         _ => Ok(Value::Inert),
     }
@@ -198,10 +197,10 @@ fn bytes(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     }
 }
 
-fn latin1(reader: &Reader<'_>, call: &Call, text: NodeId) -> Result<Value> {
+fn latin1(reader: &mut Reader<'_>, call: &Call, text: NodeId) -> Result<Value> {
     let Node::Text(blob) = reader.graph().node(text) else {
         return Err(reader.bad_call(call, "encodes something that is no text"));
     };
-    let len = latin1_len(reader.graph().blob(*blob));
+    let len = reader.once_for(text, |graph| latin1_len(graph.blob(*blob)));
     Ok(Value::Bytes(Content::Latin1(reader.blob_region(*blob)), len))
 }

@@ -28,8 +28,8 @@ pub(crate) fn evaluated(graph: &Graph, id: NodeId, object: &Object) -> Option<No
     let &[(key, array)] = pairs.as_slice() else { return None };
     let exact = is_plain_call(object)
         && matches!(graph.node(code), Node::Text(_))
-        && graph.str(code) == Some("data")
-        && graph.str(key) == Some("data")
+        && graph.is_word(code, &["data"])
+        && graph.is_word(key, &["data"])
         && !graph.changed_since(names, id);
     exact.then_some(array)
 }
@@ -41,7 +41,7 @@ pub(super) fn named(graph: &Graph, object: &Object) -> Option<NodeId> {
     }
     let &[pair] = graph.tuple(object.args)? else { return None };
     let &[name, array] = graph.tuple(pair)? else { return None };
-    (is_plain_call(object) && graph.str(name).is_some() && graph.object(array).is_some()).then_some(array)
+    (is_plain_call(object) && matches!(graph.node(name), Node::Text(_) | Node::Str(_)) && graph.object(array).is_some()).then_some(array)
 }
 
 fn is_builtin(graph: &Graph, object: &Object, name: &str) -> bool {
@@ -60,7 +60,7 @@ fn is_plain_call(object: &Object) -> bool {
 pub(super) fn spaces(document: &Document) -> HashSet<usize> {
     let graph = &document.graph;
     let has_key = |root: &NodeId| match graph.node(*root) {
-        Node::Dict(pairs) => pairs.iter().any(|(key, _)| matches!(graph.str(*key), Some(NAMES | SLICES))),
+        Node::Dict(pairs) => pairs.iter().any(|(key, _)| graph.is_word(*key, &[NAMES, SLICES])),
         _ => false,
     };
     let by_key = document.roots.iter().copied().filter(has_key);
@@ -102,12 +102,12 @@ fn pairs(graph: &Graph, dict: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
 /// The parameters of a root that were cut, and the entry that describes them.
 pub(crate) fn sliced(graph: &Graph, root: NodeId) -> Option<(NodeId, Vec<Sliced>)> {
     let root = pairs(graph, root)?;
-    let (info, described) = root.iter().find(|(key, _)| graph.str(*key) == Some(SLICES))?;
+    let (info, described) = root.iter().find(|(key, _)| graph.is_word(*key, &[SLICES]))?;
     let described = pairs(graph, *described)?;
     let by_name: HashMap<&str, (NodeId, NodeId)> = root.iter().filter_map(|&(key, value)| Some((graph.str(key)?, (key, value)))).collect();
     let of = |(key, description): &(NodeId, NodeId)| {
         let fields = pairs(graph, *description)?;
-        let field = |name: &str| fields.iter().find(|(key, _)| graph.str(*key) == Some(name)).map(|(_, value)| *value);
+        let field = |name: &str| fields.iter().find(|(key, _)| graph.is_word(*key, &[name])).map(|(_, value)| *value);
         let names = graph.sequence(field("slices")?)?;
         let pieces = names.iter().map(|name| by_name.get(graph.str(*name)?).copied()).collect::<Option<Vec<_>>>()?;
         Some(Sliced { key: *key, description: *description, pieces, shape: field("OriginShape")? })

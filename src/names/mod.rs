@@ -6,6 +6,7 @@
 //! attribute. Other keys, and text that is not Unicode, have no name.
 
 mod confusable;
+mod integer;
 mod key;
 mod paths;
 
@@ -16,7 +17,8 @@ use crate::error::{self, Result};
 use crate::pickle::{Graph, NodeId};
 
 pub(crate) use confusable::pairs as confusable_pairs;
-pub(crate) use key::{Identity, float_repr, identity, integer, unique_pairs};
+pub(crate) use integer::integer;
+pub(crate) use key::{Identity, float_repr, identity, unique_pairs};
 pub use paths::{PathId, Paths};
 
 /// A name that safetensors can carry: never `__metadata__`, and within the limit.

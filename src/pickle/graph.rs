@@ -114,7 +114,32 @@ pub enum Node {
     Object(Box<Object>),
 }
 
+/// What a node refers to, in the order of the stream.
+#[derive(Default)]
+struct Refers<'a> {
+    few: [Option<NodeId>; 3],
+    states: &'a [NodeId],
+    pairs: &'a [(NodeId, NodeId)],
+    items: &'a [NodeId],
+}
+
 impl Node {
+    fn refers(&self) -> Refers<'_> {
+        match self {
+            Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => Refers { items, ..Refers::default() },
+            Node::Dict(pairs) => Refers { pairs, ..Refers::default() },
+            Node::Persistent(pid) => Refers { few: [Some(*pid), None, None], ..Refers::default() },
+            Node::Dynamic(module, name) => Refers { few: [Some(*module), Some(*name), None], ..Refers::default() },
+            Node::Object(object) => Refers {
+                few: [Some(object.callable), Some(object.args), object.kwargs],
+                states: &object.states,
+                pairs: &object.items,
+                items: &object.appended,
+            },
+            _ => Refers::default(),
+        }
+    }
+
     /// What it is, in words.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -461,6 +486,46 @@ impl Graph {
         }
     }
 
+    /// The length of a text, in bytes; 0 for everything else.
+    pub fn text_bytes(&self, id: NodeId) -> u64 {
+        match self.node(id) {
+            Node::Text(blob) | Node::Str(blob) => blob.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether a node is one of these words. However long a text is, that takes no time.
+    pub fn is_word(&self, id: NodeId, words: &[&str]) -> bool {
+        match self.node(id) {
+            Node::Text(blob) | Node::Str(blob) => words.iter().any(|word| word.as_bytes() == self.blob(*blob)),
+            _ => false,
+        }
+    }
+
+    /// The same for a word that Python 2 may have written as bytes.
+    pub fn is_word_or_bytes(&self, id: NodeId, word: &str) -> bool {
+        match self.node(id) {
+            Node::Text(blob) | Node::Str(blob) | Node::Bytes(blob) => word.as_bytes() == self.blob(*blob),
+            _ => false,
+        }
+    }
+
+    /// The first bytes of a text, with a sign for what is not Unicode.
+    pub fn beginning(&self, id: NodeId, n_bytes: usize) -> Cow<'_, str> {
+        match self.node(id) {
+            Node::Text(blob) | Node::Str(blob) => {
+                let bytes = self.blob(*blob);
+                let mut end = bytes.len().min(n_bytes);
+                // Not in the middle of a character.
+                while end < bytes.len() && end > 0 && bytes[end] & 0xc0 == 0x80 {
+                    end -= 1;
+                }
+                Text::Surrogates(&bytes[..end]).lossy()
+            }
+            _ => Cow::Borrowed(""),
+        }
+    }
+
     /// The items of a tuple.
     pub fn tuple(&self, id: NodeId) -> Option<&[NodeId]> {
         match self.node(id) {
@@ -480,7 +545,7 @@ impl Graph {
     /// The value of a key of a dict: of equal ones the last, as in Python.
     pub fn get(&self, dict: NodeId, key: &str) -> Option<NodeId> {
         match self.node(dict) {
-            Node::Dict(pairs) => pairs.iter().rev().find(|(k, _)| self.str_or_ascii(*k) == Some(key)).map(|(_, value)| *value),
+            Node::Dict(pairs) => pairs.iter().rev().find(|(k, _)| self.is_word_or_bytes(*k, key)).map(|(_, value)| *value),
             _ => None,
         }
     }
@@ -501,33 +566,19 @@ impl Graph {
         }
     }
 
-    /// Every node that this one refers to, in the order of the stream.
-    pub fn children(&self, id: NodeId) -> Vec<NodeId> {
-        if let Some(value) = self.linked(id) {
-            return vec![value];
-        }
-        let mut children = self.own_children(id);
-        children.extend(self.attached(id).iter().map(|(_, value)| *value));
-        children
-    }
-
-    fn own_children(&self, id: NodeId) -> Vec<NodeId> {
-        fn flat(pairs: &[(NodeId, NodeId)]) -> impl Iterator<Item = NodeId> {
-            pairs.iter().flat_map(|&(k, v)| [k, v])
-        }
-        match self.node(id) {
-            Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => items.clone(),
-            Node::Dict(pairs) => flat(pairs).collect(),
-            Node::Persistent(pid) => vec![*pid],
-            Node::Dynamic(module, name) => vec![*module, *name],
-            Node::Object(object) => [object.callable, object.args]
-                .into_iter()
-                .chain(object.kwargs)
-                .chain(object.states.iter().copied())
-                .chain(flat(&object.items))
-                .chain(object.appended.iter().copied())
-                .collect(),
-            _ => Vec::new(),
-        }
+    /// Every node that this one refers to, in the order of the stream. Nothing is copied: a million objects may refer to one long list.
+    pub fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let linked = self.linked(id);
+        let Refers { few, states, pairs, items } = match linked {
+            Some(value) => Refers { few: [Some(value), None, None], ..Refers::default() },
+            None => self.node(id).refers(),
+        };
+        let attached = if linked.is_some() { &[] } else { self.attached(id) };
+        few.into_iter()
+            .flatten()
+            .chain(states.iter().copied())
+            .chain(pairs.iter().flat_map(|&(key, value)| [key, value]))
+            .chain(items.iter().copied())
+            .chain(attached.iter().map(|(_, value)| *value))
     }
 }

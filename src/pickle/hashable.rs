@@ -1,37 +1,43 @@
-//! What can be a key of a dict or an item of a set: Python raises for a list, a dict, a set and a bytearray.
+//! What can be a key of a dict or an item of a set: Python raises for a list, a dict, a set and a bytearray, and for a tuple with one
+//! of them in it.
+
+use std::collections::HashSet;
 
 use crate::error::Result;
 use crate::pickle::graph::{Graph, Node, NodeId};
 use crate::pickle::machine::malformed;
 
-/// Tuples in one another that are looked into; shared ones can nest without end.
-const MAX_DEPTH: usize = 16;
+/// The tuples that have no hash. A tuple has all its items from the start, so that each is looked at once, when it is made.
+#[derive(Default)]
+pub(super) struct Unhashable(HashSet<NodeId>);
 
-/// Checks keys, or items of a set.
-///
-/// # Errors
-/// `pickle-malformed` for one that has no hash.
-pub(super) fn check(graph: &Graph, keys: impl Iterator<Item = NodeId>) -> Result<()> {
-    for key in keys {
-        let mut inner = key;
-        for _ in 0..MAX_DEPTH {
-            match graph.node(inner) {
-                Node::Tuple(parts) => match parts.iter().find(|part| is_tuple(graph, **part) || has_no_hash(graph, **part)) {
-                    Some(part) => inner = *part,
-                    None => break,
-                },
-                node if has_no_hash(graph, inner) => return Err(malformed(format!("{} is used as a key", node.kind()))),
-                _ => break,
-            }
+impl Unhashable {
+    /// Whether a tuple of these items has no hash.
+    pub fn has(&self, graph: &Graph, items: &[NodeId]) -> bool {
+        items.iter().any(|&item| self.holds(graph, item))
+    }
+
+    /// Notes a tuple that has none.
+    pub fn insert(&mut self, tuple: NodeId) {
+        self.0.insert(tuple);
+    }
+
+    fn holds(&self, graph: &Graph, id: NodeId) -> bool {
+        match graph.node(id) {
+            Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_) => true,
+            Node::Tuple(_) => self.0.contains(&id),
+            _ => false,
         }
     }
-    Ok(())
-}
 
-fn is_tuple(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.node(id), Node::Tuple(_))
-}
-
-fn has_no_hash(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.node(id), Node::List(_) | Node::Dict(_) | Node::Set(_) | Node::ByteArray(_))
+    /// Checks keys, or items of a set.
+    ///
+    /// # Errors
+    /// `pickle-malformed` for one that has no hash.
+    pub fn check(&self, graph: &Graph, mut keys: impl Iterator<Item = NodeId>) -> Result<()> {
+        match keys.find(|&key| self.holds(graph, key)) {
+            Some(key) => Err(malformed(format!("{} is used as a key", graph.node(key).kind()))),
+            None => Ok(()),
+        }
+    }
 }

@@ -11,9 +11,10 @@ use crate::error::{self, Error, Result};
 use crate::limits::Limits;
 use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
+use crate::pickle::budget::{Budget, CHANGE_BYTES, GLOBAL_BYTES, MEMO_BYTES, NODE_BYTES, VEC_BYTES};
 use crate::pickle::decode::{Decoder, Op};
 use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Oddity, OddityKind, Origin, Stream};
-use crate::pickle::hashable;
+use crate::pickle::hashable::Unhashable;
 use crate::pickle::memo::Memo;
 use crate::place::Place;
 
@@ -38,6 +39,7 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
         memo: Memo::default(),
         global_ids: HashMap::new(),
         singletons: [None; 4],
+        unhashable: Unhashable::default(),
         budget: Budget { used: 0, limits },
         offset: 0,
     };
@@ -58,28 +60,10 @@ struct Machine<'a> {
     global_ids: HashMap<(String, String), GlobalId>,
     /// `None`, `True`, `False` and `()` are one node each, as in Python.
     singletons: [Option<NodeId>; 4],
+    unhashable: Unhashable,
     budget: Budget<'a>,
     offset: u64,
 }
-
-struct Budget<'a> {
-    used: u64,
-    limits: &'a Limits,
-}
-
-impl Budget<'_> {
-    fn debit(&mut self, bytes: usize) -> Result<()> {
-        self.used = self.used.saturating_add(bytes as u64);
-        self.limits.memory_bytes(self.used)
-    }
-}
-
-const NODE_BYTES: usize = size_of::<Node>() + size_of::<u64>();
-/// A slot of a hash map at its usual load.
-const MEMO_BYTES: usize = 16;
-const CHANGE_BYTES: usize = 32;
-/// An allocation of its own, and the room that a growing vector keeps free.
-const VEC_BYTES: usize = 32;
 
 impl Machine<'_> {
     fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits, between: &mut dyn Between) -> Result<()> {
@@ -144,11 +128,11 @@ impl Machine<'_> {
             Op::EmptySet => self.push(Node::Set(Vec::new())),
             Op::Tuple => match self.above_mark("TUPLE")? {
                 items if items.is_empty() => self.singleton(3, Node::Tuple(items)),
-                items => self.push_items(Node::Tuple, items),
+                items => self.push_tuple(items),
             },
             Op::TupleOf(n) => {
                 let items = self.pop_n(n, "TUPLE1, TUPLE2 or TUPLE3")?;
-                self.push_items(Node::Tuple, items)
+                self.push_tuple(items)
             }
             Op::List => {
                 let items = self.above_mark("LIST")?;
@@ -156,14 +140,14 @@ impl Machine<'_> {
             }
             Op::FrozenSet => {
                 let items = self.above_mark("FROZENSET")?;
-                hashable::check(&self.graph, items.iter().copied())?;
+                self.unhashable.check(&self.graph, items.iter().copied())?;
                 self.push_items(Node::FrozenSet, items)
             }
             Op::Dict => {
                 let items = self.above_mark("DICT")?;
                 self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
                 let pairs = pairs(&items, "DICT")?;
-                hashable::check(&self.graph, pairs.iter().map(|(key, _)| *key))?;
+                self.unhashable.check(&self.graph, pairs.iter().map(|(key, _)| *key))?;
                 self.push(Node::Dict(pairs))
             }
             Op::Append => {
@@ -300,6 +284,16 @@ impl Machine<'_> {
         self.push(make(items))
     }
 
+    fn push_tuple(&mut self, items: Vec<NodeId>) -> Result<()> {
+        let unhashable = self.unhashable.has(&self.graph, &items);
+        self.push_items(Node::Tuple, items)?;
+        if unhashable {
+            self.budget.debit(MEMO_BYTES)?;
+            self.unhashable.insert(self.top("TUPLE")?);
+        }
+        Ok(())
+    }
+
     /// `bytes` borrows the stream, so its address tells its offset.
     fn push_blob(&mut self, make: fn(Blob) -> Node, bytes: &[u8]) -> Result<()> {
         let start = bytes.as_ptr().addr() - self.graph.streams[0].bytes.as_ptr().addr();
@@ -395,7 +389,7 @@ impl Machine<'_> {
         }
         self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
         if matches!(self.graph.node(target), Node::Set(_)) {
-            hashable::check(&self.graph, items.iter().copied())?;
+            self.unhashable.check(&self.graph, items.iter().copied())?;
         }
         match (opcode, self.node_mut(target)?) {
             ("APPEND" | "APPENDS", Node::List(list)) => list.extend(items),
@@ -414,7 +408,7 @@ impl Machine<'_> {
             return Ok(());
         }
         if matches!(self.graph.node(target), Node::Dict(_)) {
-            hashable::check(&self.graph, new.iter().map(|(key, _)| *key))?;
+            self.unhashable.check(&self.graph, new.iter().map(|(key, _)| *key))?;
         }
         match self.node_mut(target)? {
             Node::Dict(dict) => dict.extend(&new),
@@ -432,7 +426,7 @@ impl Machine<'_> {
         let id = match self.global_ids.get(&key) {
             Some(&id) => id,
             None => {
-                self.budget.debit(2 * (module.len() + name.len()) + size_of::<GlobalUse>())?;
+                self.budget.debit(2 * (module.len() + name.len()) + GLOBAL_BYTES)?;
                 let id = GlobalId(self.graph.globals.len() as u32); // at most one per opcode, and opcodes are limited
                 let first = self.graph.start().advanced(self.offset);
                 self.graph.globals.push(GlobalUse { module: key.0.clone(), name: key.1.clone(), first, mentions: 0 });

@@ -7,6 +7,7 @@
 
 mod between;
 mod broken;
+mod budget;
 mod decode;
 mod graph;
 mod hashable;

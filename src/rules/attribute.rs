@@ -1,6 +1,8 @@
 //! `getattr` in a pickle: honest ones name a method or a member of a class, hostile ones walk from any object to any other. What is
 //! reached is judged like a dotted name.
 
+use std::borrow::Cow;
+
 use crate::finding::Severity;
 use crate::globals::{Meaning, attribute_meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object};
@@ -11,16 +13,18 @@ pub(super) fn judge(graph: &Graph, object: &Object) -> Option<(Severity, String)
     let (&[target, name] | &[target, name, _]) = args else {
         return Some((Severity::Dangerous, "to reach what is not to be seen here".to_owned()));
     };
-    let Some(attribute) = graph.str(name) else {
+    let Some(attribute) = word(graph, name) else {
         return Some((Severity::Dangerous, "to reach an attribute whose name is computed".to_owned()));
     };
     let reached = match path(graph, target) {
-        Some((module, name)) => (attribute_meaning(module, &name, attribute), format!("{module}.{name}.{attribute}")),
+        Some((module, name)) => (attribute_meaning(module, &name, &attribute), format!("{module}.{name}.{attribute}")),
         // A method of a list, a text ...
         None if is_plain(graph, target) => {
-            (attribute_meaning("builtins", "object", attribute), format!("an attribute {attribute} of a value"))
+            (attribute_meaning("builtins", "object", &attribute), format!("an attribute {attribute} of a value"))
         }
-        None => (attribute_meaning("", "", attribute).filter(is_dangerous), format!("an attribute {attribute} of what another call gives")),
+        None => {
+            (attribute_meaning("", "", &attribute).filter(is_dangerous), format!("an attribute {attribute} of what another call gives"))
+        }
     };
     match reached {
         (Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)), path) => {
@@ -37,21 +41,37 @@ fn is_dangerous(meaning: &Meaning) -> bool {
 
 /// Attributes of attributes that are followed; honest files have one.
 const MAX_CHAIN: usize = 32;
+/// Bytes of a name that are read; a longer one is judged by its length alone.
+const MAX_NAME: usize = 1001;
+
+/// The name of an attribute, as far as it matters.
+fn word(graph: &Graph, name: NodeId) -> Option<Cow<'_, str>> {
+    match graph.text_bytes(name) > MAX_NAME as u64 {
+        true => Some(graph.beginning(name, MAX_NAME)),
+        false => graph.str(name).map(Cow::Borrowed),
+    }
+}
 
 /// The module and dotted name of a global, of what `getattr` reaches from it, or of the class of an object.
 fn path(graph: &Graph, mut id: NodeId) -> Option<(&str, String)> {
-    let mut attributes = Vec::new();
+    let mut attributes: Vec<Cow<'_, str>> = Vec::new();
+    let joined = |mut attributes: Vec<Cow<'_, str>>| {
+        attributes.reverse();
+        attributes.join(".")
+    };
     for _ in 0..MAX_CHAIN {
         if let Some(global) = graph.global(id) {
-            attributes.push(global.name.as_str());
-            attributes.reverse();
-            return Some((&global.module, attributes.join(".")));
+            attributes.push(Cow::Borrowed(&global.name));
+            return Some((&global.module, joined(attributes)));
+        }
+        if attributes.iter().map(|name| name.len()).sum::<usize>() >= MAX_NAME {
+            return Some(("", joined(attributes)));
         }
         let object = graph.object(id)?;
         let callable = graph.global(object.callable)?;
         match (meaning(&callable.module, &callable.name), graph.tuple(object.args)) {
             (Some(Meaning::Attribute), Some(&[target, name, ..])) => {
-                attributes.push(graph.str(name)?);
+                attributes.push(word(graph, name)?);
                 id = target;
             }
             _ => id = object.callable,

@@ -12,6 +12,10 @@ use crate::rules::attribute;
 /// After this many findings, and this many about one global, only their number goes on.
 const MAX_FINDINGS: usize = 10_000;
 const MAX_OF_A_GLOBAL: usize = 100;
+/// Dangerous calls of a global that was not called before are kept beyond that, up to this many.
+const MAX_DANGEROUS: usize = 20_000;
+/// Characters of the name of a global in a message.
+const MAX_NAME_CHARS: usize = 300;
 
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -30,12 +34,16 @@ pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
             _ => None,
         };
         let Some(finding) = finding else { continue };
-        let of_this = of_globals.entry(finding.global.clone()).or_insert(0usize);
+        let of_this = match of_globals.get_mut(&finding.global) {
+            Some(of_this) => of_this,
+            None => of_globals.entry(finding.global.clone()).or_insert(0usize),
+        };
         *of_this += 1;
         // The first dangerous call of a global is never lost in a flood of others.
         let room = findings.len() < MAX_FINDINGS && *of_this <= MAX_OF_A_GLOBAL;
-        if room || (finding.severity == Severity::Dangerous && *of_this == 1) {
-            findings.push(finding);
+        if room || (finding.severity == Severity::Dangerous && *of_this == 1 && findings.len() < MAX_DANGEROUS) {
+            let arguments = graph.object(id).map(|object| preview(graph, object));
+            findings.push(Finding { arguments, ..finding });
         } else {
             more += 1;
         }
@@ -53,8 +61,7 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     }
     let Some(global) = graph.global(object.callable) else {
         let message = "loading would call something that is only known by running other calls";
-        let finding = Finding::note("dynamic-global", graph.place(id), message);
-        return Some(Finding { severity: Severity::Unrecognized, arguments: Some(preview(graph, object)), ..finding });
+        return Some(Finding { severity: Severity::Unrecognized, ..Finding::note("dynamic-global", graph.place(id), message) });
     };
     if paddle::evaluated(graph, id, object).is_some() {
         return None;
@@ -78,7 +85,7 @@ enum Use {
 }
 
 fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, used: Use) -> Option<Finding> {
-    let path = global.path();
+    let path = shown(global);
     let has_arguments = graph.tuple(object.args).is_none_or(|args| !args.is_empty());
     let (kind, severity, message) = match (meaning(&global.module, &global.name), used) {
         (Some(Meaning::Attribute), _) => {
@@ -112,27 +119,34 @@ fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, use
         }
     };
     let message = crate::text::printable(&message).into_owned();
-    Some(Finding { kind, severity, global: Some(path), place: graph.place(id), message, arguments: Some(preview(graph, object)) })
+    Some(Finding { kind, severity, global: Some(global.path()), place: graph.place(id), message, arguments: None })
+}
+
+/// The name of a global in a message; its finding has it whole.
+fn shown(global: &GlobalUse) -> String {
+    let path = global.path();
+    match path.char_indices().nth(MAX_NAME_CHARS) {
+        Some((cut, _)) => format!("{}...", &path[..cut]),
+        None => path,
+    }
 }
 
 /// Whether the arguments are those of a member of an enum: one number, or one word that is no path.
 fn is_member_of_an_enum(graph: &Graph, object: &Object) -> bool {
     let Some(&[value]) = graph.tuple(object.args) else { return false };
-    let is_word = |text: &str| text.len() <= 64 && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '));
-    graph.int(value).is_some() || graph.str(value).is_some_and(is_word)
+    let is_word = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '));
+    graph.int(value).is_some() || (graph.text_bytes(value) <= 64 && graph.str(value).is_some_and(is_word))
 }
 
 /// Bytes are written as text in Latin-1 below protocol 3; another codec makes other bytes, or other text, of them.
 fn judge_codec(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse) -> Option<Finding> {
     let path = global.path();
-    if path != "_codecs.encode"
-        || matches!(graph.tuple(object.args), Some(&[_, codec]) if matches!(graph.str(codec), Some("latin1" | "latin-1")))
-    {
+    if path != "_codecs.encode" || matches!(graph.tuple(object.args), Some(&[_, codec]) if graph.is_word(codec, &["latin1", "latin-1"])) {
         return None;
     }
     let message = "loading would call _codecs.encode with another codec than Latin-1, which no pickler writes";
     let finding = Finding::note("callable", graph.place(id), message);
-    Some(Finding { severity: Severity::Unrecognized, global: Some(path), arguments: Some(preview(graph, object)), ..finding })
+    Some(Finding { severity: Severity::Unrecognized, global: Some(path), ..finding })
 }
 
 /// Functions of `copyreg` that make an object of the class that is their first argument.
@@ -148,7 +162,7 @@ fn class_made<'a>(graph: &'a Graph, object: &Object, global: &GlobalUse) -> Opti
 fn class_with_source(graph: &Graph, callable: NodeId) -> Option<&GlobalUse> {
     let Node::Persistent(pid) = graph.node(callable) else { return None };
     match graph.tuple(*pid)? {
-        &[tag, class, ..] if graph.str_or_ascii(tag) == Some("module") => graph.global(class),
+        &[tag, class, ..] if graph.is_word_or_bytes(tag, "module") => graph.global(class),
         _ => None,
     }
 }
@@ -167,13 +181,14 @@ fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {
         Some(Meaning::Rebuild(_)) if global.path() == NESTED_LOADER => "loads another file from bytes",
         _ => return None,
     };
-    let path = global.path();
-    let message = format!("loading would hand {path}, which {how}, to other code");
+    let message = format!("loading would hand {}, which {how}, to other code", shown(global));
     let finding = Finding::note("callable", graph.place(id), crate::text::printable(&message));
-    Some(Finding { severity: Severity::Dangerous, global: Some(path), ..finding })
+    Some(Finding { severity: Severity::Dangerous, global: Some(global.path()), ..finding })
 }
 
 const PREVIEW_CHARS: usize = 120;
+/// Characters of a text in a preview.
+const TEXT_CHARS: usize = 80;
 
 /// The arguments as a person would write them, cut short.
 fn preview(graph: &Graph, object: &Object) -> String {
@@ -203,8 +218,7 @@ fn preview_value(graph: &Graph, id: NodeId, depth_left: u32, parts_left: &mut u3
         Node::Int(value) => shown.push_str(&value.to_string()),
         Node::Float(value) => shown.push_str(&value.to_string()),
         Node::Text(_) | Node::Str(_) => {
-            let text = graph.text(id).map(|text| text.lossy().into_owned()).unwrap_or_default();
-            shown.push_str(&crate::text::quoted(&text, 80));
+            shown.push_str(&crate::text::quoted(&graph.beginning(id, 4 * TEXT_CHARS), TEXT_CHARS));
         }
         Node::Bytes(blob) | Node::ByteArray(blob) => {
             let bytes = graph.blob(*blob);

@@ -12,26 +12,29 @@ use crate::error::{self, Result};
 use crate::finding::{Finding, Severity, capped};
 use crate::pickle::Graph;
 
-/// The rules, one file each. They judge a pickle by its graph alone.
-const RULES: &[fn(&Graph) -> Vec<Finding>] =
-    &[callable::judge, oddity::judge, embedded_source::judge, tensor_escapes::judge, duplicate_key::judge, stack_leftover];
+/// What a rule finds, one after another: of a million findings only the first are kept.
+type Findings<'a> = Box<dyn Iterator<Item = Finding> + 'a>;
+
+/// The rules beside that on calls, one file each. They judge a pickle by its graph alone.
+const RULES: &[for<'a> fn(&'a Graph) -> Findings<'a>] =
+    &[oddity::judge, embedded_source::judge, tensor_escapes::judge, duplicate_key::judge, stack_leftover];
 
 /// Everything that the rules have to say of one pickle.
 pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {
-    let (calls, others): (Vec<Finding>, Vec<Finding>) =
-        RULES.iter().flat_map(|rule| rule(graph)).partition(|finding| matches!(finding.kind, "callable" | "unknown-class"));
-    calls.into_iter().chain(capped(others)).collect()
+    let is_call = |finding: &Finding| matches!(finding.kind, "callable" | "unknown-class");
+    let (calls, others): (Vec<Finding>, Vec<Finding>) = callable::judge(graph).into_iter().partition(is_call);
+    let others = others.into_iter().chain(RULES.iter().flat_map(|rule| rule(graph)));
+    let (more_calls, others): (Vec<Finding>, Vec<Finding>) = capped(others).into_iter().partition(is_call);
+    calls.into_iter().chain(more_calls).chain(others).collect()
 }
 
-fn stack_leftover(graph: &Graph) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for stream in graph.streams().iter().filter(|stream| stream.leftover() > 0) {
+fn stack_leftover(graph: &Graph) -> Findings<'_> {
+    Box::new(graph.streams().iter().filter(|stream| stream.leftover() > 0).map(|stream| {
         let place = stream.start().advanced(stream.end());
         let values = crate::text::count(stream.leftover() as u64, "value");
         let message = format!("{values} stay on the stack when the pickle ends; Python drops them");
-        findings.push(Finding::note("stack-leftover", place, message));
-    }
-    findings
+        Finding::note("stack-leftover", place, message)
+    }))
 }
 
 /// From which severity on findings refuse a file.

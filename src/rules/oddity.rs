@@ -2,9 +2,10 @@
 
 use crate::finding::{Finding, Severity};
 use crate::pickle::{Graph, Oddity, OddityKind};
+use crate::rules::Findings;
 
-pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
-    graph.oddities().iter().map(finding).collect()
+pub(super) fn judge(graph: &Graph) -> Findings<'_> {
+    Box::new(graph.oddities().iter().map(finding))
 }
 
 fn finding(Oddity { place, what }: &Oddity) -> Finding {

@@ -3,8 +3,14 @@
 
 use crate::globals::{Meaning, meaning};
 
+/// More is not looked at, and no class has as much.
+const MAX_BYTES: usize = 16 << 20;
+
 /// The first name in `source` that is dangerous, and what it does.
 pub(super) fn dangerous_use(source: &str) -> Option<(&str, &'static str)> {
+    if source.len() > MAX_BYTES {
+        return Some(("more than any class", "cannot be looked through"));
+    }
     let mut previous = "";
     for (at, name) in names(source) {
         let called = source[at + name.len()..].trim_start().starts_with('(');

@@ -3,15 +3,18 @@
 use crate::finding::Finding;
 use crate::globals::{Meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object};
+use crate::rules::Findings;
 
-/// Values that are looked at for each call; honest calls have a handful.
+/// Values that are looked at for each call, and for all of them together; honest calls have a handful.
 const MAX_VALUES: usize = 1_000;
+const MAX_VALUES_IN_ALL: usize = 50_000_000;
 
-pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
-    graph.ids().filter_map(|id| judge_call(graph, id, graph.object(id)?)).collect()
+pub(super) fn judge(graph: &Graph) -> Findings<'_> {
+    let mut values_left = MAX_VALUES_IN_ALL;
+    Box::new(graph.ids().filter_map(move |id| judge_call(graph, id, graph.object(id)?, &mut values_left)))
 }
 
-fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
+fn judge_call(graph: &Graph, id: NodeId, object: &Object, values_left: &mut usize) -> Option<Finding> {
     let global = graph.global(object.callable);
     if let Some(global) = global
         && !matches!(meaning(&global.module, &global.name), None | Some(Meaning::Dangerous(_) | Meaning::DangerousCall(_)))
@@ -22,6 +25,7 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     pending.extend(object.kwargs);
     for _ in 0..MAX_VALUES {
         let value = pending.pop()?;
+        *values_left = values_left.checked_sub(1)?;
         match graph.node(value) {
             Node::Object(inner) if makes_a_tensor(graph, inner) => {
                 let name = global.map_or_else(|| "a call".to_owned(), |global| crate::text::printable(&global.path()).into_owned());
@@ -29,7 +33,10 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
                 let finding = Finding::note("tensor-escapes", graph.place(id), message);
                 return Some(Finding { global: global.map(|global| global.path()), ..finding });
             }
-            Node::Tuple(_) | Node::List(_) | Node::Set(_) | Node::FrozenSet(_) | Node::Dict(_) => pending.extend(graph.children(value)),
+            Node::Tuple(_) | Node::List(_) | Node::Set(_) | Node::FrozenSet(_) | Node::Dict(_) => {
+                let room = MAX_VALUES - pending.len().min(MAX_VALUES);
+                pending.extend(graph.children(value).take(room));
+            }
             _ => {}
         }
     }

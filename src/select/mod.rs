@@ -143,7 +143,7 @@ impl Selected {
             let message = format!("the names {} and {} look alike and are two", escaped(first), escaped(second));
             Finding::note("confusable-names", Place::start_of(""), message)
         };
-        capped(pairs.into_iter().map(finding).collect())
+        capped(pairs.into_iter().map(finding))
     }
 }
 

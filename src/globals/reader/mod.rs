@@ -22,6 +22,12 @@ const MAX_ARGUMENT_DEPTH: u32 = 8;
 /// How many nodes below a tensor's state are searched for other tensors.
 const MAX_SEARCHED: usize = 10_000;
 
+/// Values in the arguments of rebuilds that are looked at, each call by itself; a million tensors have some twenty each.
+const MAX_ARGUMENTS: usize = 100_000_000;
+
+/// Texts of so many bytes are counted whenever they are met.
+const SHORT_TEXT: u64 = 1_024;
+
 /// How deep rebuilds may be nested in one another's arguments. Real ones go three deep.
 const MAX_REBUILD_DEPTH: usize = 32;
 
@@ -46,6 +52,10 @@ pub struct Reader<'a> {
     /// The pickles of those files.
     nested_pickles: Vec<Graph>,
     nested_findings: Vec<Finding>,
+    /// The number of characters of long texts that stand for bytes.
+    lengths: HashMap<NodeId, u64>,
+    /// How many more arguments of rebuilds may be looked at.
+    arguments_left: usize,
     /// The spaces that Paddle wrote, whose arrays of uint16 are bfloat16.
     paddle: HashSet<usize>,
 }
@@ -93,6 +103,8 @@ impl<'a> Reader<'a> {
             nested: HashMap::new(),
             nested_pickles: Vec::new(),
             nested_findings: Vec::new(),
+            lengths: HashMap::new(),
+            arguments_left: MAX_ARGUMENTS,
             paddle: paddle::spaces(document),
         }
     }
@@ -146,7 +158,10 @@ impl<'a> Reader<'a> {
             Node::Object(object) => self.nested(id, |reader| reader.object(id, object))?,
             _ => return Ok(Value::Inert),
         };
-        self.values.insert(id, value.clone());
+        // Most objects are, and that is soon found out again.
+        if !matches!(value, Value::Inert) {
+            self.values.insert(id, value.clone());
+        }
         Ok(value)
     }
 
@@ -187,13 +202,14 @@ impl<'a> Reader<'a> {
         }
         let args = self.graph().tuple(object.args);
         let rebuilds = matches!(meaning, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)));
-        let changed = |arg: NodeId| self.graph().changed_since(arg, id);
-        let changed_in_state = |part: NodeId| self.graph().changed_since_built(part, id);
-        let settled = self.settled(&changed, args.unwrap_or_default(), MAX_ARGUMENT_DEPTH)
-            && self.settled(&changed_in_state, &object.states, MAX_ARGUMENT_DEPTH);
-        if rebuilds && !settled {
-            let message = format!("an argument of {} is changed after the call", global.path());
-            return Err(error::opaque(&self.place(id), message));
+        if rebuilds {
+            let graph = self.graph();
+            let settled = self.settled(id, &|arg| graph.changed_since(arg, id), args.unwrap_or_default())?
+                && self.settled(id, &|part| graph.changed_since_built(part, id), &object.states)?;
+            if !settled {
+                let message = format!("an argument of {} is changed after the call", global.path());
+                return Err(error::opaque(&self.place(id), message));
+            }
         }
         if let Some(array) = paddle::named(self.graph(), object).or_else(|| paddle::evaluated(self.graph(), id, object)) {
             return self.place_of(id, array);
@@ -226,27 +242,38 @@ impl<'a> Reader<'a> {
 
     /// Whether the arguments of a call are what they were when it was made. A list or dict may be filled later; Python's
     /// call saw it as it was then.
-    fn settled(&self, changed: &dyn Fn(NodeId) -> bool, args: &[NodeId], depth: u32) -> bool {
+    ///
+    /// # Errors
+    /// When there are too many to look at, as they are when many calls share one long list.
+    fn settled(&mut self, id: NodeId, changed: &dyn Fn(NodeId) -> bool, args: &[NodeId]) -> Result<bool> {
         let graph = self.graph();
         let mut level = args.to_vec();
-        for _ in 0..=depth {
+        for _ in 0..=MAX_ARGUMENT_DEPTH {
             // Tuples may be shared; each is looked into once.
             level.sort_unstable();
             level.dedup();
             if level.iter().any(|&arg| changed(arg)) {
-                return false;
+                return Ok(false);
             }
-            let parts = |&arg: &NodeId| match graph.node(arg) {
-                Node::List(_) | Node::Dict(_) | Node::Tuple(_) => graph.children(arg),
-                Node::Object(size) if is_size(graph, size) => vec![size.args],
-                _ => Vec::new(),
-            };
-            level = level.iter().flat_map(parts).collect();
+            let mut next = Vec::new();
+            for &arg in &level {
+                match graph.node(arg) {
+                    Node::List(_) | Node::Dict(_) | Node::Tuple(_) => next.extend(graph.children(arg)),
+                    Node::Object(size) if is_size(graph, size) => next.push(size.args),
+                    _ => {}
+                }
+                if next.len() > self.arguments_left {
+                    let message = "the tensors share more arguments than can be looked at";
+                    return Err(error::opaque(&self.place(id), message));
+                }
+            }
+            self.arguments_left -= next.len();
+            level = next;
             if level.is_empty() {
                 break;
             }
         }
-        true
+        Ok(true)
     }
 
     /// What the stream does to a tensor after making it, beyond what its library writes: a second state, or items that
@@ -336,6 +363,15 @@ impl<'a> Reader<'a> {
         items.iter().map(|&item| graph.int(item).ok_or_else(|| self.bad_call(call, "has a size or stride that is no integer"))).collect()
     }
 
+    /// A length that is counted in a text, once: any number of calls may be given the same text.
+    pub(crate) fn once_for(&mut self, text: NodeId, count: impl FnOnce(&Graph) -> u64) -> u64 {
+        let graph = self.graph();
+        match graph.text_bytes(text) {
+            0..=SHORT_TEXT => count(graph),
+            _ => *self.lengths.entry(text).or_insert_with(|| count(graph)),
+        }
+    }
+
     pub(crate) fn int(&self, call: &Call, id: NodeId, what: &str) -> Result<i64> {
         self.graph().int(id).ok_or_else(|| self.bad_call(call, &format!("has no integer as {what}")))
     }
@@ -379,7 +415,7 @@ impl<'a> Reader<'a> {
             if matches!(rebuild, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_))) {
                 return true;
             }
-            pending.extend(graph.children(id).into_iter().filter(|child| seen.insert(*child)));
+            pending.extend(graph.children(id).filter(|child| seen.insert(*child)).take(MAX_SEARCHED + 1));
         }
         false
     }
