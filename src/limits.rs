@@ -72,6 +72,9 @@ limits! {
     nesting, "nesting" = 4;
 }
 
+/// Bytes of an input that are searched for pickles where none should be.
+const MAX_SEARCHED: u64 = 256 << 20;
+
 /// How an input is read.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -91,6 +94,8 @@ pub struct ReadOptions {
     pub(crate) decoded: Decoded,
     /// Bytes of memory that its pickles took so far.
     memory: Arc<AtomicU64>,
+    /// Bytes that were searched for pickles where none should be.
+    searched: Arc<AtomicU64>,
 }
 
 /// A count that all readers of one input share.
@@ -105,7 +110,7 @@ impl ReadOptions {
     /// The same for an input of its own, which has `bytes`.
     pub(crate) fn for_input(&self, bytes: u64) -> Self {
         let decoded = Decoded { bytes: Arc::default(), budget: Some(self.limits.decompressed_budget(bytes)) };
-        ReadOptions { decoded, memory: Arc::default(), ..self.clone() }
+        ReadOptions { decoded, memory: Arc::default(), searched: Arc::default(), ..self.clone() }
     }
 
     /// The limits for the next pickle of the input.
@@ -116,6 +121,16 @@ impl ReadOptions {
     /// Counts memory that a pickle took.
     pub(crate) fn count_memory(&self, bytes: u64) {
         self.memory.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that may still be searched for pickles where none should be.
+    pub(crate) fn search_left(&self) -> u64 {
+        MAX_SEARCHED.saturating_sub(self.searched.load(Ordering::Relaxed))
+    }
+
+    /// Counts bytes that were searched.
+    pub(crate) fn count_searched(&self, bytes: u64) {
+        self.searched.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Memory that the pickles of the input took so far.

@@ -2,10 +2,11 @@
 //! writes is one too, with other bytes between the opcodes.
 
 use crate::container::joblib::{self, Spliced};
-use crate::container::{Document, Kind, Outcome, count_memory, trailing};
+use crate::container::{Document, Kind, Outcome, count_memory, run, trailing};
 use crate::error::{self, Code};
+use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
-use crate::pickle::{self, Broken, Decoder, Node, Op};
+use crate::pickle::{self, Broken, Decoder, Graph, Node, Op};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -25,11 +26,36 @@ pub(super) fn sniff(head: &[u8]) -> bool {
             // A class or function by name is what a hostile file starts with, however soon it breaks after that.
             Ok((_, Op::Global { module, name } | Op::Inst { module, name })) if is_dotted(module) && is_dotted(name) => return true,
             Ok(_) => {}
-            // The head may end within an argument of an honest, longer file.
-            Err(e) => return e.code() == Code::Truncated && decoder.position() > 8,
+            // The head may end within an argument, that of the first opcode too; not all that a text could be taken for fits a file.
+            Err(e) if e.code() == Code::Truncated => return decoder.position() > 8 || may_go_on(head),
+            // A number that this reader refuses, and Python does not.
+            Err(_) => return is_odd_number(head),
         }
     }
     true
+}
+
+/// Whether the first opcode is one with an argument that may be longer than a head.
+fn may_go_on(head: &[u8]) -> bool {
+    let limit = Limits::default().pickle_bytes;
+    let n = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, &byte| n << 8 | u64::from(byte));
+    match head {
+        [b'X' | b'B' | b'T' | 0x8b, a, b, c, d, ..] => n(&[*a, *b, *c, *d]) <= limit,
+        [0x8d | 0x8e | 0x96, rest @ ..] if rest.len() >= 8 => n(&rest[..8]) <= limit,
+        [b'S', b'\'' | b'"', ..] | [b'V', ..] => true,
+        [b'I' | b'L' | b'F' | b'p' | b'g', rest @ ..] => rest.iter().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    }
+}
+
+/// Whether the first line is a number in another spelling than Python writes.
+fn is_odd_number(head: &[u8]) -> bool {
+    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let is_number = |digits: &[u8]| {
+        digits.iter().any(u8::is_ascii_digit)
+            && digits.iter().all(|byte| b" \t+-_.xXoOeEabcdefABCDEFL\0\r".contains(byte) || byte.is_ascii_digit())
+    };
+    matches!(line, [b'I' | b'L' | b'F' | b'p' | b'g', digits @ ..] if is_number(digits))
 }
 
 /// Whether bytes start as no text does: with a `PROTO` as Python writes it.
@@ -47,14 +73,18 @@ fn is_dotted(name: &str) -> bool {
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
     let stream = region.bytes()?;
     let mut arrays = Spliced::new(&stream, region, start, options);
-    let run = count_memory(pickle::run_with(&stream, start, &options.limits_left(), &mut arrays), options);
-    let run = run.and_then(|graph| match joblib::check_uses(&graph) {
+    let read = count_memory(pickle::run_with(&stream, start, &options.limits_left(), &mut arrays), options);
+    let read = read.and_then(|graph| match joblib::check_uses(&graph) {
         Ok(()) => Ok(graph),
         Err(error) => Err(Box::<Broken>::from(error).after(vec![graph])),
     });
-    let graph = match run {
+    let graph = match read {
         Ok(graph) => graph,
-        Err(broken) => return Err(broken.after(arrays.into_graphs())),
+        Err(broken) => {
+            let at = arrays.first_array().or(broken.error.place().map(|place| place.offset.saturating_sub(start.offset)));
+            let plain = behind(run(&stream, start, options), at.unwrap_or(0));
+            return Err(broken.after(arrays.into_graphs()).after(plain));
+        }
     };
     let end = graph.end();
     let findings = match trailing::read(&stream.slice(end as usize..), &start.advanced(end), options) {
@@ -66,8 +96,15 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         let error = error::needs_producer("BINPERSID", why).at(&graph.place(id));
         return Err(Box::<Broken>::from(error).after(arrays.into_graphs()).after(vec![graph]));
     }
+    // pickle.load takes the bytes of arrays for opcodes.
+    let as_plain_pickle = arrays.first_array().map(|at| behind(run(&stream, start, options), at)).unwrap_or_default();
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
     let mut document = Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) };
+    if !as_plain_pickle.is_empty() {
+        let message = "the bytes of an array are opcodes to a program that does not know joblib";
+        document.findings.push(Finding::note("polyglot", start.clone(), message));
+        document.side_pickles.extend(as_plain_pickle);
+    }
     let spliced = !arrays.is_empty();
     arrays.give_to(&mut document)?;
     match joblib::read_companions(&mut document, options) {
@@ -79,6 +116,18 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         }
         Err(broken) => Err(broken.after(vec![document.graph])),
     }
+}
+
+/// What a plain reading makes behind `at`, where the reading for joblib saw other bytes.
+fn behind(run: Result<Graph, Box<Broken>>, at: u64) -> Vec<Graph> {
+    let graphs = match run {
+        Ok(graph) => vec![graph],
+        Err(broken) => broken.graphs,
+    };
+    let makes = |graph: &Graph| {
+        graph.ids().any(|id| graph.offset(id) >= at && matches!(graph.node(id), Node::Object(_) | Node::Global(_) | Node::Dynamic(..)))
+    };
+    graphs.into_iter().filter(makes).map(Graph::without_mentions).collect()
 }
 
 /// The protocol that a stream announces; 0 and 1 do not.

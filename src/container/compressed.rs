@@ -160,9 +160,14 @@ const ZFILE: &[u8] = b"ZF";
 const ZFILE_LENGTH: usize = 19;
 
 /// The header of an `.lzma` file as `lzma.FORMAT_ALONE` and `xz --format=lzma` write it: no magic, but properties that all
-/// writers choose, a dictionary of whole KiB, and a size that is known or all ones.
+/// writers choose, a usual size of the dictionary, and a size that is known or all ones.
 fn is_lzma(head: &[u8]) -> bool {
-    matches!(head, [0x5d, 0, 0, _, _, size @ ..] if size.len() >= 8 && (size[..8] == [0xff; 8] || size[5..8] == [0; 3]))
+    let [0x5d, a, b, c, d, size @ ..] = head else { return false };
+    let dictionary = u32::from_le_bytes([*a, *b, *c, *d]);
+    // 2^n or 2^n + 2^(n-1), as the xz tools ask of a file without a magic.
+    let is_usual =
+        dictionary >= 4096 && (dictionary.count_ones() == 1 || (dictionary.count_ones() == 2 && dictionary & (dictionary >> 1) != 0));
+    (is_usual || dictionary == u32::MAX) && size.len() >= 8 && (size[..8] == [0xff; 8] || size[5..8] == [0; 3])
 }
 
 fn is_zlib(head: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use crate::container::zip_entry::LOCAL_BYTES;
+use crate::container::zip_entry::{DEFLATED, LOCAL_BYTES};
 use crate::container::zip_fields::u16_at;
 use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, has_magic, head, is_sure, peek, run};
 use crate::limits::ReadOptions;
@@ -12,7 +12,7 @@ use crate::place::Place;
 use crate::source::Region;
 
 /// More pickles are not looked for in one place.
-const MAX_PICKLES: usize = 1_000;
+const MAX_PICKLES: usize = 100_000;
 /// In a file that is no archive to us, headers of members are looked for in this many bytes at its start and at its end.
 const SEARCH_BYTES: u64 = 64 << 20;
 
@@ -84,7 +84,11 @@ fn alone(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
         Ok(graph) => vec![graph],
         Err(broken) => broken.graphs,
     };
-    graphs.into_iter().filter(Graph::does_anything).collect()
+    graphs.into_iter().filter(is_worth_a_look).collect()
+}
+
+fn is_worth_a_look(graph: &Graph) -> bool {
+    graph.does_anything() || !graph.mentions().is_empty()
 }
 
 /// The pickle that the bytes of another format are too, if it makes anything.
@@ -98,7 +102,8 @@ pub(super) fn as_pickle(region: &Region, start: &Place, options: &ReadOptions) -
 /// What is in bytes of an archive that belong to no member, or in an archive that cannot be read: behind every header of a
 /// member, listed or not.
 pub(super) fn in_gap(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
-    let mut search = Search { options, graphs: as_pickle(region, start, options), bytes_left: 4 * region.len() + (1 << 20) };
+    let bytes_left = (4 * region.len() + (1 << 20)).min(options.search_left());
+    let mut search = Search { options, graphs: as_pickle(region, start, options), bytes_left };
     let head_bytes = region.len().min(SEARCH_BYTES);
     let tail_bytes = (region.len() - head_bytes).min(SEARCH_BYTES);
     for (from, len) in [(0, head_bytes), (region.len() - tail_bytes, tail_bytes)] {
@@ -107,12 +112,16 @@ pub(super) fn in_gap(region: &Region, start: &Place, options: &ReadOptions) -> V
             search.behind_header(region, from + at, start);
         }
     }
+    options.count_searched(bytes_left - search.bytes_left);
     search.graphs
 }
 
 fn local_headers(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     bytes.windows(4).enumerate().filter(|(_, window)| window == b"PK\x03\x04").map(|(at, _)| at as u64)
 }
+
+/// What a try costs at least, in bytes.
+const MIN_COST: u64 = 4 << 10;
 
 /// A search for members, which may overlap: all of them together are not read more than a few times.
 struct Search<'a> {
@@ -138,12 +147,15 @@ impl Search<'_> {
         if method == 0 {
             return self.pickle(&rest, &place);
         }
+        if method != DEFLATED {
+            return;
+        }
         let mut content = Vec::new();
         let at_most = self.options.limits.pickle_bytes.min(self.bytes_left);
         let mut decoder = flate2::bufread::DeflateDecoder::new(std::io::BufReader::new(rest.reader()));
         // Data that is cut short is judged as far as it goes.
         let _ = Read::by_ref(&mut decoder).take(at_most).read_to_end(&mut content);
-        self.bytes_left = self.bytes_left.saturating_sub(decoder.total_in());
+        self.bytes_left = self.bytes_left.saturating_sub(decoder.total_in().max(MIN_COST));
         if self.options.count_decoded(content.len() as u64, "a member", rest.len()).is_ok() {
             self.pickle(&Region::memory(content.into()), &place);
         }
@@ -159,7 +171,7 @@ impl Search<'_> {
             Ok(graph) => (graph.end(), vec![graph]),
             Err(broken) => (broken.error.place().map_or(region.len(), |at| at.offset.saturating_sub(place.offset)), broken.graphs),
         };
-        self.bytes_left = self.bytes_left.saturating_sub(read_to.max(1));
-        self.graphs.extend(graphs.into_iter().filter(Graph::does_anything));
+        self.bytes_left = self.bytes_left.saturating_sub(read_to.max(MIN_COST / 16));
+        self.graphs.extend(graphs.into_iter().filter(is_worth_a_look));
     }
 }

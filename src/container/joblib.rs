@@ -120,6 +120,13 @@ impl<'a> Spliced<'a> {
         self.pickles.into_iter().map(|(_, graph, _)| graph).collect()
     }
 
+    /// Where the first bytes stand that are no opcodes.
+    pub fn first_array(&self) -> Option<u64> {
+        let arrays = self.arrays.iter().map(|(_, array)| array.place.offset);
+        let pickles = self.pickles.iter().map(|(_, graph, _)| graph.start().offset);
+        arrays.chain(pickles).min().map(|offset| offset.saturating_sub(self.start.offset))
+    }
+
     /// Whether there was any array.
     pub fn is_empty(&self) -> bool {
         self.arrays.is_empty() && self.pickles.is_empty()

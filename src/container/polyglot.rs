@@ -15,7 +15,7 @@ pub(super) fn is_two(head: &[u8], region: &Region, start: &Place, options: &Read
     // A legacy file starts with a pickle, and is that.
     let pickle = bare_pickle::has_magic(head) && !torch_legacy::sniff(head);
     // The name of its first member may make a tar archive a pickle.
-    let pickle = pickle || (tar::sniff(head) && !hidden::as_pickle(region, start, options).is_empty());
+    let pickle = pickle || (tar::sniff(head) && hidden::as_pickle(region, start, options).iter().any(Graph::does_anything));
     sure + usize::from(pickle) > 1
 }
 

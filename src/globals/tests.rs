@@ -29,7 +29,7 @@ const GADGETS: &str = "
     torch._inductor.codecache compile_file|torch.fx.experimental.symbolic_shapes ShapeEnv.evaluate_guards_expression
     torch.fx.graph_module reduce_graph_module|torch.utils.cpp_extension load_inline|torch.distributed.run run_script_path
     torch.multiprocessing.spawn start_processes|torch.package.package_importer PackageImporter|torch._utils _import_dotted_name
-    scipy.stats._continuous_distns norm_gen|scipy._lib._uarray._backend unpickle_function|sympy sympify
+    scipy._lib._uarray._backend unpickle_function|sympy sympify
     sympy.parsing.sympy_parser parse_expr|numexpr evaluate|jinja2 Template|yaml unsafe_load|IPython.utils.process system
     transformers pipeline|transformers.dynamic_module_utils get_class_in_module|huggingface_hub snapshot_download
     mlflow.pyfunc load_model|stable_baselines3.common.vec_env.base_vec_env CloudpickleWrapper|PIL.ImageMath eval

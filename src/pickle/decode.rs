@@ -103,6 +103,16 @@ impl<'a> Decoder<'a> {
         self.pos as u64
     }
 
+    /// Whether there is nothing left to read.
+    pub(super) fn is_at_the_end(&self) -> bool {
+        self.pos >= self.stream.len()
+    }
+
+    /// Whether the opcode at `offset` has a line of text as its argument.
+    pub(super) fn starts_a_line(&self, offset: u64) -> bool {
+        self.stream.get(offset as usize).is_some_and(|byte| b"cigpILFSVP".contains(byte))
+    }
+
     /// Whether the current frame goes on: a reader has taken the rest of it already.
     pub(super) fn is_inside_a_frame(&self) -> bool {
         self.frame_end > self.position()

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ::bytes::Bytes;
 
+use crate::pickle::oddity::{Mention, Oddity};
 use crate::place::Place;
 
 /// An index into the arena of one [`Graph`].
@@ -214,25 +215,6 @@ impl GlobalUse {
     }
 }
 
-/// What a stream does that makes no value. The stream ends there: what comes next would depend on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Oddity {
-    /// The opcode that does it.
-    pub place: Place,
-    /// What it does.
-    pub what: OddityKind,
-}
-
-/// The kinds of [`Oddity`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OddityKind {
-    /// A class or function is looked up by a number of the producer's own `copyreg` registry.
-    Extension(u32),
-    /// A state or an item is given to a class, function or module itself, which changes it for the whole process.
-    Patched(String),
-}
-
 /// A text value: nearly always UTF-8, but Python text may hold lone surrogates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Text<'a> {
@@ -304,6 +286,7 @@ pub struct Graph {
     pub(super) attached: HashMap<NodeId, Vec<(String, NodeId)>>,
     pub(super) root: NodeId,
     pub(super) oddities: Vec<Oddity>,
+    pub(super) mentions: Vec<Mention>,
     /// Bytes of memory that were debited for it.
     pub(super) memory: u64,
 }
@@ -321,6 +304,7 @@ impl Graph {
             attached: HashMap::new(),
             root: NodeId(0),
             oddities: Vec::new(),
+            mentions: Vec::new(),
             memory: 0,
         }
     }
@@ -380,6 +364,18 @@ impl Graph {
                 Node::Dict(pairs) => !pairs.is_empty(),
                 _ => false,
             })
+    }
+
+    /// Names behind the place where the stream broke; none for a whole one.
+    pub fn mentions(&self) -> &[Mention] {
+        &self.mentions
+    }
+
+    /// The same without them: for a reading that is known to be whole to somebody else.
+    #[must_use]
+    pub fn without_mentions(mut self) -> Graph {
+        self.mentions.clear();
+        self
     }
 
     /// What is no value and yet has an effect.

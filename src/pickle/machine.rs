@@ -13,9 +13,11 @@ use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
 use crate::pickle::budget::{Budget, CHANGE_BYTES, GLOBAL_BYTES, MEMO_BYTES, NODE_BYTES, VEC_BYTES};
 use crate::pickle::decode::{Decoder, Op};
-use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Oddity, OddityKind, Origin, Stream};
+use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream};
 use crate::pickle::hashable::Unhashable;
 use crate::pickle::memo::Memo;
+use crate::pickle::mentions;
+use crate::pickle::oddity::{Oddity, OddityKind};
 use crate::place::Place;
 
 /// Runs the pickle at the start of `stream`, whose first byte is at `start` in the input. Bytes after `STOP` are left
@@ -43,11 +45,15 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
         budget: Budget { used: 0, limits },
         offset: 0,
     };
-    let result = machine.run(Decoder::new(stream, start, limits), limits, between);
+    let mut decoder = Decoder::new(stream, start, limits);
+    let result = machine.run(&mut decoder, limits, between);
     machine.graph.memory = machine.budget.used;
     match result {
         Ok(()) => Ok(machine.graph),
-        Err(error) => Err(Box::new(Broken { error, graphs: vec![machine.graph] })),
+        Err(error) => {
+            machine.graph.mentions = mentions::of_the_rest(&mut decoder, limits);
+            Err(Box::new(Broken { error, graphs: vec![machine.graph] }))
+        }
     }
 }
 
@@ -66,7 +72,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    fn run(&mut self, mut decoder: Decoder<'_>, limits: &Limits, between: &mut dyn Between) -> Result<()> {
+    fn run(&mut self, decoder: &mut Decoder<'_>, limits: &Limits, between: &mut dyn Between) -> Result<()> {
         for opcodes in 1.. {
             let (offset, op) = decoder.next_op()?;
             self.offset = offset;

@@ -14,12 +14,15 @@ mod hashable;
 mod join;
 mod machine;
 mod memo;
+mod mentions;
+mod oddity;
 mod opcode;
 mod text;
 
 pub use between::{Between, Skip};
 pub use broken::{Breaks, Broken};
 pub use decode::{Decoder, Op};
-pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Oddity, OddityKind, Origin, Stream, Text};
+pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream, Text};
 pub use machine::{run, run_with};
+pub use oddity::{Mention, Oddity, OddityKind};
 pub use opcode::name as opcode_name;

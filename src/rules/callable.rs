@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::container::storage_class;
 use crate::finding::{Finding, Severity};
 use crate::globals::{Meaning, NESTED_LOADER, meaning, paddle};
 use crate::pickle::{GlobalUse, Graph, Node, NodeId, Object, Origin};
@@ -20,16 +21,13 @@ const MAX_NAME_CHARS: usize = 300;
 pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut more = 0u64;
-    let mut called = vec![false; graph.len()];
-    for object in graph.ids().filter_map(|id| graph.object(id)) {
-        called[object.callable.index()] = true;
-    }
+    let as_values = used_as_values(graph);
     let mut handed_on = HashSet::new();
     let mut of_globals = HashMap::new();
     for id in graph.ids() {
         let finding = match graph.node(id) {
             Node::Object(object) => judge_call(graph, id, object),
-            Node::Global(global) if !called[id.index()] && handed_on.insert(*global) => judge_mention(graph, id),
+            Node::Global(global) if as_values[id.index()] && handed_on.insert(*global) => judge_mention(graph, id),
             Node::Dynamic(..) => Some(judge_dynamic(graph, id)),
             _ => None,
         };
@@ -55,6 +53,29 @@ pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     findings
 }
 
+/// For each node whether anything but a call of it refers to it: what is called once can be handed on as well.
+fn used_as_values(graph: &Graph) -> Vec<bool> {
+    let mut called = vec![0u32; graph.len()];
+    let mut referred = vec![0u32; graph.len()];
+    for id in graph.ids() {
+        if let Some(object) = graph.object(id) {
+            let callable = &mut called[object.callable.index()];
+            *callable = callable.saturating_add(1);
+            // The class that a function of copyreg makes an object of is judged with that call.
+            if let Some(class) = made(graph, object) {
+                let class = &mut called[class.index()];
+                *class = class.saturating_add(1);
+            }
+        }
+        for child in graph.children(id) {
+            let child = &mut referred[child.index()];
+            *child = child.saturating_add(1);
+        }
+    }
+    // What nothing refers to stays on the stack, or is the root, or is dropped: it is imported all the same.
+    referred.iter().zip(called).map(|(&referred, called)| referred > called || referred == 0).collect()
+}
+
 fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     if let Some(class) = class_with_source(graph, object.callable) {
         return judge_use(graph, id, object, class, Use::Class);
@@ -69,10 +90,19 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
     if let Some(finding) = judge_codec(graph, id, object, global) {
         return Some(finding);
     }
-    if let Some(class) = class_made(graph, object, global) {
-        return judge_use(graph, id, object, class, Use::Class);
+    if is_maker(global) {
+        return match made(graph, object).and_then(|class| graph.global(class)) {
+            Some(class) => judge_use(graph, id, object, class, Use::Class),
+            None => Some(judge_dynamic(graph, id)),
+        };
     }
-    let used = if object.origin == Origin::Reduce { Use::Call } else { Use::Class };
+    // INST and OBJ run the constructor when they give it arguments.
+    let calls = match object.origin {
+        Origin::Reduce => true,
+        Origin::New => false,
+        Origin::Instance => graph.tuple(object.args).is_none_or(|args| !args.is_empty()),
+    };
+    let used = if calls { Use::Call } else { Use::Class };
     judge_use(graph, id, object, global, used)
 }
 
@@ -152,10 +182,14 @@ fn judge_codec(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse) -
 /// Functions of `copyreg` that make an object of the class that is their first argument.
 const MAKERS: &[&str] = &["_reconstructor", "__newobj__", "__newobj_ex__"];
 
+fn is_maker(global: &GlobalUse) -> bool {
+    matches!(global.module.as_str(), "copyreg" | "copy_reg") && MAKERS.contains(&global.name.as_str())
+}
+
 /// The class whose object a function of `copyreg` makes.
-fn class_made<'a>(graph: &'a Graph, object: &Object, global: &GlobalUse) -> Option<&'a GlobalUse> {
-    let is_maker = matches!(global.module.as_str(), "copyreg" | "copy_reg") && MAKERS.contains(&global.name.as_str());
-    graph.tuple(object.args).filter(|_| is_maker).and_then(|args| graph.global(*args.first()?))
+fn made(graph: &Graph, object: &Object) -> Option<NodeId> {
+    let is_made = graph.global(object.callable).is_some_and(is_maker);
+    graph.tuple(object.args).filter(|_| is_made)?.first().copied()
 }
 
 /// The class that a persistent id `('module', class, file, source)` stands for: torch before 1.6 notes the source of classes so.
@@ -168,13 +202,18 @@ fn class_with_source(graph: &Graph, callable: NodeId) -> Option<&GlobalUse> {
 }
 
 fn judge_dynamic(graph: &Graph, id: NodeId) -> Finding {
-    let message = "loading would look up a class or function whose name is computed by other calls, which no pickler writes";
+    let message = "loading would use a class or function that is only known by running other calls, which no pickler writes";
     Finding { severity: Severity::Dangerous, ..Finding::note("dynamic-global", graph.place(id), message) }
 }
 
 fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {
     let global = graph.global(id)?;
     let how = match meaning(&global.module, &global.name) {
+        None | Some(Meaning::UnknownRebuild) if storage_class(&global.module, &global.name).is_none() => {
+            let message = format!("loading would import {}, which is not known here, and hand it to other code", shown(global));
+            let finding = Finding::note("callable", graph.place(id), crate::text::printable(&message));
+            return Some(Finding { severity: Severity::Unrecognized, global: Some(global.path()), ..finding });
+        }
         Some(Meaning::Dangerous(how)) => how,
         Some(Meaning::Attribute) => "reaches any attribute of what it is given",
         // Read where it is called; handed on, the file in its argument would go unread.

@@ -6,6 +6,7 @@ mod duplicate_key;
 mod embedded_source;
 mod oddity;
 mod python_source;
+mod state;
 mod tensor_escapes;
 
 use crate::error::{self, Result};
@@ -17,7 +18,7 @@ type Findings<'a> = Box<dyn Iterator<Item = Finding> + 'a>;
 
 /// The rules beside that on calls, one file each. They judge a pickle by its graph alone.
 const RULES: &[for<'a> fn(&'a Graph) -> Findings<'a>] =
-    &[oddity::judge, embedded_source::judge, tensor_escapes::judge, duplicate_key::judge, stack_leftover];
+    &[oddity::judge, state::judge, embedded_source::judge, tensor_escapes::judge, duplicate_key::judge, stack_leftover];
 
 /// Everything that the rules have to say of one pickle.
 pub(crate) fn judge(graph: &Graph) -> Vec<Finding> {

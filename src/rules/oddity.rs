@@ -1,11 +1,21 @@
-//! Opcodes that do something without making a value: an extension code, a state that is given to a class itself.
+//! Opcodes that do something without making a value: an extension code, a state that is given to a class itself; and names of
+//! dangerous functions behind the place where a stream breaks for this reader and not for each.
 
 use crate::finding::{Finding, Severity};
-use crate::pickle::{Graph, Oddity, OddityKind};
+use crate::globals::{Meaning, meaning};
+use crate::pickle::{Graph, Mention, Oddity, OddityKind};
 use crate::rules::Findings;
 
 pub(super) fn judge(graph: &Graph) -> Findings<'_> {
-    Box::new(graph.oddities().iter().map(finding))
+    Box::new(graph.oddities().iter().map(finding).chain(graph.mentions().iter().filter_map(mentioned)))
+}
+
+fn mentioned(Mention { place, module, name }: &Mention) -> Option<Finding> {
+    let Some(Meaning::Dangerous(how)) = meaning(module, name) else { return None };
+    let path = format!("{module}.{name}");
+    let message = format!("behind the place where the pickle breaks it names {}, which {how}", crate::text::printable(&path));
+    let finding = Finding::note("callable", place.clone(), message);
+    Some(Finding { severity: Severity::Dangerous, global: Some(path), ..finding })
 }
 
 fn finding(Oddity { place, what }: &Oddity) -> Finding {

@@ -17,7 +17,10 @@ pub(super) fn judge(graph: &Graph) -> Findings<'_> {
 fn judge_call(graph: &Graph, id: NodeId, object: &Object, values_left: &mut usize) -> Option<Finding> {
     let global = graph.global(object.callable);
     if let Some(global) = global
-        && !matches!(meaning(&global.module, &global.name), None | Some(Meaning::Dangerous(_) | Meaning::DangerousCall(_)))
+        && !matches!(
+            meaning(&global.module, &global.name),
+            None | Some(Meaning::Attribute | Meaning::Dangerous(_) | Meaning::DangerousCall(_))
+        )
     {
         return None;
     }
