@@ -102,6 +102,7 @@ pub(crate) fn plan(
     })?;
     let mut findings = document.findings.clone();
     findings.extend(document.side_pickles.iter().chain([&document.graph]).flat_map(rules::judge));
+    findings.extend(rules::sources::judge(&document, &options.read));
     let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
         refuse(&findings)?;

@@ -122,6 +122,7 @@ impl Scanned {
         for graph in document.side_pickles.iter().chain([&document.graph]) {
             self.judge(graph, options);
         }
+        self.findings.extend(rules::sources::judge(&document, options));
         let nested = match Checkpoint::of(document, options) {
             Ok(checkpoint) => {
                 self.findings.extend(checkpoint.findings.iter().cloned());
@@ -180,7 +181,9 @@ pub fn scan(path: &Path, expected: Expected, options: &ReadOptions) -> Scanned {
                     match broken.error.code() {
                         Code::NoTensors => {}
                         // A text whose first letters happen to be opcodes.
-                        _ if !sure && container::may_be_text(path) => scanned.no_checkpoint = Some(broken.error),
+                        code if code != Code::LimitExceeded && !sure && container::may_be_text(path) => {
+                            scanned.no_checkpoint = Some(broken.error)
+                        }
                         _ => scanned.errors.push(broken.error),
                     }
                 }
@@ -197,6 +200,12 @@ pub fn scan(path: &Path, expected: Expected, options: &ReadOptions) -> Scanned {
     }
     scanned.findings = limited(scanned.findings);
     scanned
+}
+
+/// Whether a path is a link to what is not below any of `roots` anyway.
+fn leads_out(path: &Path, roots: &[PathBuf]) -> bool {
+    let inside = |target: PathBuf| roots.iter().filter_map(|root| filenames::resolved(root)).any(|root| target.starts_with(root));
+    path.is_symlink() && !filenames::resolved(path).is_some_and(inside)
 }
 
 /// A file to scan, or why a part of a tree cannot be looked into.
@@ -241,8 +250,13 @@ pub fn discover(paths: &[PathBuf]) -> Vec<Found> {
                             found.push(Found { path, expected: Expected::Anything, error: None });
                         }
                     }
-                    // Folders come later; pipes and devices hold nothing.
-                    Ok(_) => {}
+                    // Folders come later.
+                    Ok(metadata) if metadata.is_dir() && !leads_out(&path, paths) => {}
+                    Ok(metadata) => {
+                        let what = if metadata.is_dir() { "a link to a folder, which is not followed" } else { "no regular file" };
+                        let error = Some(Error::usage(format!("{} is {what}", crate::text::quoted(&path.to_string_lossy(), 300))));
+                        found.push(Found { path, expected: Expected::Anything, error });
+                    }
                     Err(e) => {
                         let error = Some(crate::error::io("read", &path, &e));
                         found.push(Found { path, expected: Expected::Anything, error });

@@ -44,7 +44,10 @@ enum Command {
 
 /// Runs the command of this process.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     progress::survive_size_limit();
     let code = match cli.command {
         Command::Convert(args) => convert::run(&args, !cli.no_sandbox),
@@ -53,6 +56,18 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args, !cli.no_sandbox),
     };
     ExitCode::from(code)
+}
+
+/// Help, the version, or what is wrong with the arguments. An argument may be the name of a file that somebody else chose.
+fn usage(error: &clap::Error) -> ExitCode {
+    let odd = std::env::args_os().any(|argument| matches!(printable(&argument.to_string_lossy()), std::borrow::Cow::Owned(_)));
+    if !error.use_stderr() || !odd {
+        // There is nowhere left to report that it cannot be printed.
+        let _ = error.print();
+    } else {
+        error.to_string().lines().for_each(|line| say(&format!("{}\n", printable(line))));
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
 /// Writes data to standard output. A reader that has gone, such as `head`, ends the command quietly.

@@ -18,7 +18,12 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     if header.dtype.has_objects() {
         return objects(region, &header, start, options);
     }
-    array(&header, Content::Plain(region.clone()), region.len(), start).map_err(Into::into)
+    let document = array(&header, Content::Plain(region.clone()), region.len(), start)?;
+    // Who loads from the same file again reads what follows.
+    let end = header.bytes + header.data_bytes(start)?;
+    let rest = region.slice(end, region.len() - end).map_or_else(|| Ok(Default::default()), |rest| rest.bytes())?;
+    trailing::read(&rest, &start.advanced(end), options)?;
+    Ok(document)
 }
 
 /// The same in an archive, where the data may be compressed.

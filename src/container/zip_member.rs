@@ -89,6 +89,12 @@ impl Member {
         (content, finding)
     }
 
+    /// Its content as text, for looking at; `None` where it is none, or more than `at_most` bytes.
+    pub(crate) fn text(&self, at_most: u64, options: &ReadOptions) -> Option<String> {
+        let (content, _) = self.read_damaged(at_most, options);
+        (self.len <= at_most).then(|| String::from_utf8_lossy(&content).into_owned())
+    }
+
     /// The content as a region that can be read by position: a large one that is compressed would have to be spooled, and
     /// pickles are not that large.
     ///

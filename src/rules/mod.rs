@@ -6,6 +6,7 @@ mod duplicate_key;
 mod embedded_source;
 mod oddity;
 mod python_source;
+pub(crate) mod sources;
 mod state;
 mod tensor_escapes;
 
