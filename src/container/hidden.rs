@@ -15,6 +15,8 @@ use crate::source::Region;
 const MAX_PICKLES: usize = 1_000;
 /// In a file that is no archive to us, headers of members are looked for in this many bytes at its start and at its end.
 const SEARCH_BYTES: u64 = 64 << 20;
+/// Bytes that all deflated members found there may hold together.
+const INFLATED_BYTES: u64 = 1 << 30;
 
 /// What would run if the bytes at the start of `region` were loaded: a pickle, or an archive of them, inside of `depth` others.
 pub(super) fn in_region(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Vec<Graph> {
@@ -98,7 +100,12 @@ pub(super) fn as_pickle(region: &Region, start: &Place, options: &ReadOptions) -
 /// What is in bytes of an archive that belong to no member, or in an archive that cannot be read: behind every header of a
 /// member, listed or not.
 pub(super) fn in_gap(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
-    let mut search = Search { options, graphs: as_pickle(region, start, options), bytes_left: 4 * region.len() + (1 << 20) };
+    let mut search = Search {
+        options,
+        graphs: as_pickle(region, start, options),
+        bytes_left: 4 * region.len() + (1 << 20),
+        inflated_left: INFLATED_BYTES,
+    };
     let head_bytes = region.len().min(SEARCH_BYTES);
     let tail_bytes = (region.len() - head_bytes).min(SEARCH_BYTES);
     for (from, len) in [(0, head_bytes), (region.len() - tail_bytes, tail_bytes)] {
@@ -119,6 +126,7 @@ struct Search<'a> {
     options: &'a ReadOptions,
     graphs: Vec<Graph>,
     bytes_left: u64,
+    inflated_left: u64,
 }
 
 impl Search<'_> {
@@ -139,11 +147,12 @@ impl Search<'_> {
             return self.pickle(&rest, &place);
         }
         let mut content = Vec::new();
-        let at_most = self.options.limits.pickle_bytes.min(self.bytes_left);
+        let at_most = self.options.limits.pickle_bytes.min(self.bytes_left).min(self.inflated_left);
         let mut decoder = flate2::bufread::DeflateDecoder::new(std::io::BufReader::new(rest.reader()));
         // Data that is cut short is judged as far as it goes.
         let _ = Read::by_ref(&mut decoder).take(at_most).read_to_end(&mut content);
         self.bytes_left = self.bytes_left.saturating_sub(decoder.total_in());
+        self.inflated_left = self.inflated_left.saturating_sub(content.len() as u64);
         if self.options.count_decoded(content.len() as u64, "a member", rest.len()).is_ok() {
             self.pickle(&Region::memory(content.into()), &place);
         }
