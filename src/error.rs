@@ -156,6 +156,11 @@ impl Error {
         Error::new(Code::NameCollision, message).help("extract the archive and convert them one by one")
     }
 
+    /// A pickle that was found where none should be, and not read to its end.
+    pub(crate) fn unread(place: &Place, reason: &str) -> Self {
+        Error::new(Code::LimitExceeded, format!("a pickle that is here could not be read to its end: {reason}")).at(place)
+    }
+
     /// The same error with its place, unless a better one (closer to the cause) is already known.
     #[must_use]
     pub(crate) fn at(mut self, place: &Place) -> Self {

@@ -12,7 +12,7 @@ use crate::filenames;
 use crate::finding::{Finding, Severity, limited};
 use crate::input::Input;
 use crate::limits::ReadOptions;
-use crate::pickle::Graph;
+use crate::pickle::{Graph, OddityKind};
 use crate::rules;
 use crate::select::{Purpose, Root, Selection};
 
@@ -107,6 +107,11 @@ impl Scanned {
     fn judge(&mut self, graph: &Graph, options: &ReadOptions) {
         self.pickles += 1;
         self.findings.extend(rules::judge(graph));
+        let unread = graph.oddities().iter().filter_map(|oddity| match &oddity.what {
+            OddityKind::Unread(reason) => Some(Error::unread(&oddity.place, reason)),
+            _ => None,
+        });
+        self.errors.extend(unread);
         for inside in container::in_bytes(graph, options) {
             self.pickles += 1;
             self.findings.extend(rules::judge(&inside));

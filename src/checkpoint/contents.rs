@@ -23,34 +23,40 @@ impl Entry {
     }
 }
 
-/// Values that objects are given as arguments and states, those in lists and dicts there counted for each object that they are given
-/// to. A file in which all objects share one long list is made to be walked forever.
-const MAX_GIVEN: usize = 50_000_000;
+/// Contents that objects are made of, counted for each object that is made of them. A file in which all objects are made of one long
+/// list is made to be walked forever.
+const MAX_CONTENTS: usize = 50_000_000;
 
-/// Whether objects share so much that no walk over what each of them is given would end.
+/// Whether objects are made of the same contents so often that no walk would end: of the arguments of mappings and sequences, of
+/// states, of the dicts of modules. What is only referred to is walked once and does not count.
 pub(crate) fn shares_too_much(graph: &Graph) -> bool {
     let length = |id: NodeId| match graph.node(id) {
         Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => items.len(),
         Node::Dict(pairs) => pairs.len(),
         _ => 0,
     };
-    let mut left = MAX_GIVEN;
-    for object in graph.ids().filter_map(|id| graph.object(id)) {
-        // The arguments, what is in them, and what is in the three dicts of a module.
-        for given in std::iter::once(object.args).chain(object.states.iter().copied()) {
-            let mut level = vec![given];
-            for _ in 0..3 {
-                match level.iter().try_fold(left, |left, &id| left.checked_sub(length(id))) {
-                    Some(less) => left = less,
-                    None => return true,
-                }
-                level =
-                    level.iter().flat_map(|&id| graph.children(id)).filter(|&id| length(id) > 0 && graph.object(id).is_none()).collect();
-            }
-        }
-    }
-    false
+    let mut left = MAX_CONTENTS;
+    let mut count = |mut ids: &mut dyn Iterator<Item = NodeId>| {
+        let less = Iterator::try_fold(&mut ids, left, |left, id| left.checked_sub(length(id)));
+        left = less.unwrap_or(0);
+        less.is_some()
+    };
+    !graph.ids().filter_map(|id| graph.object(id)).all(|object| {
+        let meaning = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
+        let is_made_of_args = matches!(meaning, Some(Meaning::Mapping | Meaning::Sequence | Meaning::EmbeddedSource));
+        let given = || graph.tuple(object.args).unwrap_or_default().iter().copied().filter(|_| is_made_of_args);
+        // A state, or the pair of one and the slots.
+        let parts = |state: NodeId| graph.tuple(state).filter(|parts| parts.len() == 2).unwrap_or_default().iter().copied();
+        let states = || object.states.iter().flat_map(|&state| std::iter::once(state).chain(parts(state)));
+        count(&mut std::iter::once(object.args))
+            && count(&mut given())
+            && count(&mut states())
+            && count(&mut states().flat_map(|state| MODULE_DICTS.iter().filter_map(move |name| graph.get(state, name))))
+    })
 }
+
+/// The dicts of a module in its state.
+const MODULE_DICTS: [&str; 3] = ["_parameters", "_buffers", "_modules"];
 
 /// The entries of the root when it is a dict or a mapping.
 pub(crate) fn top_values(graph: &Graph) -> impl Iterator<Item = (Step, NodeId)> + '_ {
@@ -153,7 +159,8 @@ impl Module {
         let Node::Dict(pairs) = graph.node(dict) else { return None };
         let attributes = unique_pairs(graph, pairs.iter().copied()).0;
         let find = |name: &str| attributes.iter().find(|(key, _)| graph.is_word(*key, &[name])).map(|(_, value)| *value);
-        let (parameters, buffers, modules) = (find("_parameters")?, find("_buffers")?, find("_modules")?);
+        let [parameters, buffers, modules] = MODULE_DICTS.map(find);
+        let (parameters, buffers, modules) = (parameters?, buffers?, modules?);
         let transient = match find("_non_persistent_buffers_set") {
             Some(set) => set_items(graph, set)?,
             None => Vec::new(),

@@ -134,7 +134,7 @@ pub(crate) fn holds_tensors(document: &Document, options: &ReadOptions) -> bool 
 fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
     let graph = reader.graph();
     if shares_too_much(graph) {
-        let message = "the objects in it share more arguments and states than can be walked";
+        let message = "more objects are made of the same contents than can be walked";
         return Err(error::opaque(&graph.place(graph.root()), message));
     }
     reader.load_all_nested()?;

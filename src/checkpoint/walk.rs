@@ -18,9 +18,6 @@ use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 /// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
 const MAX_VISITS: u64 = 4_000_000;
 
-/// Entries of containers that are kept, for each tensor that there may be.
-const LISTED_PER_TENSOR: u64 = 2;
-
 const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
 pub(super) struct Walk<'a> {
@@ -144,7 +141,8 @@ impl<'a> Walk<'a> {
         entries.retain(|entry| self.holds[entry.node.index()]);
         self.listed += entries.len() as u64;
         // Each leads to a tensor, but for those of a container that contains itself.
-        self.options.limits.tensors(self.listed.saturating_sub(LISTED_PER_TENSOR * self.options.limits.tensors))?;
+        self.options.limits.tensors(self.listed.saturating_sub(self.options.limits.tensors))?;
+        self.options.limits.tensors(entries.len() as u64)?;
         let entries: Rc<[Entry]> = entries.into();
         self.inside.insert(node, Rc::clone(&entries));
         Ok(entries)
@@ -245,7 +243,9 @@ impl<'a> Walk<'a> {
     /// The items that hold tensors, by their index.
     fn indexed(&self, items: &[NodeId], from: usize) -> Vec<Entry> {
         let items = items.iter().enumerate().filter(|(_, item)| self.holds[item.index()]);
-        items.map(|(i, &item)| Entry::new(Step::index(from + i), item)).collect()
+        // One more than there may be is an error soon.
+        let at_most = usize::try_from(self.options.limits.tensors).unwrap_or(usize::MAX).saturating_add(1);
+        items.take(at_most).map(|(i, &item)| Entry::new(Step::index(from + i), item)).collect()
     }
 
     fn object_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {

@@ -2,7 +2,7 @@
 //! writes is one too, with other bytes between the opcodes.
 
 use crate::container::joblib::{self, Spliced};
-use crate::container::{Document, Kind, Outcome, count_memory, run, trailing};
+use crate::container::{Document, Kind, Outcome, count_memory, look_behind, run, trailing};
 use crate::error::{self, Code};
 use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
@@ -74,6 +74,7 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     let stream = region.bytes()?;
     let mut arrays = Spliced::new(&stream, region, start, options);
     let read = count_memory(pickle::run_with(&stream, start, &options.limits_left(), &mut arrays), options);
+    let read = look_behind(read, &stream, start, options);
     let read = read.and_then(|graph| match joblib::check_uses(&graph) {
         Ok(()) => Ok(graph),
         Err(error) => Err(Box::<Broken>::from(error).after(vec![graph])),

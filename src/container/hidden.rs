@@ -5,9 +5,10 @@ use std::io::Read;
 
 use crate::container::zip_entry::{DEFLATED, LOCAL_BYTES};
 use crate::container::zip_fields::u16_at;
-use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, has_magic, head, is_sure, peek, run};
+use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, count_memory, has_magic, head, is_sure, peek, run};
+use crate::error::Code;
 use crate::limits::ReadOptions;
-use crate::pickle::{Graph, Node};
+use crate::pickle::{self, Broken, Graph, Node};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -15,6 +16,8 @@ use crate::source::Region;
 const MAX_PICKLES: usize = 100_000;
 /// In a file that is no archive to us, headers of members are looked for in this many bytes at its start and at its end.
 const SEARCH_BYTES: u64 = 64 << 20;
+/// Bytes that all deflated members found there may hold together.
+const INFLATED_BYTES: u64 = 1 << 30;
 
 /// What would run if the bytes at the start of `region` were loaded: a pickle, or an archive of them, inside of `depth` others.
 pub(super) fn in_region(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Vec<Graph> {
@@ -82,9 +85,20 @@ fn alone(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
     let Ok(bytes) = region.bytes() else { return Vec::new() };
     let graphs = match run(&bytes, start, options) {
         Ok(graph) => vec![graph],
-        Err(broken) => broken.graphs,
+        Err(broken) => with_the_reason(*broken),
     };
     graphs.into_iter().filter(is_worth_a_look).collect()
+}
+
+/// What a pickle had built when it broke. That a limit stopped it is said: what comes behind was not seen.
+fn with_the_reason(broken: Broken) -> Vec<Graph> {
+    let Broken { error, mut graphs, .. } = broken;
+    if error.code() == Code::LimitExceeded
+        && let Some(graph) = graphs.last_mut()
+    {
+        graph.note_unread(error.message());
+    }
+    graphs
 }
 
 fn is_worth_a_look(graph: &Graph) -> bool {
@@ -103,7 +117,7 @@ pub(super) fn as_pickle(region: &Region, start: &Place, options: &ReadOptions) -
 /// member, listed or not.
 pub(super) fn in_gap(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
     let bytes_left = (4 * region.len() + (1 << 20)).min(options.search_left());
-    let mut search = Search { options, graphs: as_pickle(region, start, options), bytes_left };
+    let mut search = Search { options, graphs: as_pickle(region, start, options), bytes_left, inflated_left: INFLATED_BYTES };
     let head_bytes = region.len().min(SEARCH_BYTES);
     let tail_bytes = (region.len() - head_bytes).min(SEARCH_BYTES);
     for (from, len) in [(0, head_bytes), (region.len() - tail_bytes, tail_bytes)] {
@@ -128,6 +142,7 @@ struct Search<'a> {
     options: &'a ReadOptions,
     graphs: Vec<Graph>,
     bytes_left: u64,
+    inflated_left: u64,
 }
 
 impl Search<'_> {
@@ -151,11 +166,12 @@ impl Search<'_> {
             return;
         }
         let mut content = Vec::new();
-        let at_most = self.options.limits.pickle_bytes.min(self.bytes_left);
+        let at_most = self.options.limits.pickle_bytes.min(self.bytes_left).min(self.inflated_left);
         let mut decoder = flate2::bufread::DeflateDecoder::new(std::io::BufReader::new(rest.reader()));
         // Data that is cut short is judged as far as it goes.
         let _ = Read::by_ref(&mut decoder).take(at_most).read_to_end(&mut content);
         self.bytes_left = self.bytes_left.saturating_sub(decoder.total_in().max(MIN_COST));
+        self.inflated_left = self.inflated_left.saturating_sub(content.len() as u64);
         if self.options.count_decoded(content.len() as u64, "a member", rest.len()).is_ok() {
             self.pickle(&Region::memory(content.into()), &place);
         }
@@ -167,9 +183,10 @@ impl Search<'_> {
             self.bytes_left = self.bytes_left.saturating_sub(head.len() as u64);
             return;
         }
-        let (read_to, graphs) = match run(&bytes, place, self.options) {
+        // What is behind a break is not looked at: members may overlap, and each would be read to the end of the file.
+        let (read_to, graphs) = match count_memory(pickle::run(&bytes, place, &self.options.limits_left()), self.options) {
             Ok(graph) => (graph.end(), vec![graph]),
-            Err(broken) => (broken.error.place().map_or(region.len(), |at| at.offset.saturating_sub(place.offset)), broken.graphs),
+            Err(broken) => (broken.read_to, with_the_reason(*broken)),
         };
         self.bytes_left = self.bytes_left.saturating_sub(read_to.max(MIN_COST / 16));
         self.graphs.extend(graphs.into_iter().filter(is_worth_a_look));

@@ -161,7 +161,7 @@ impl<'a> Spliced<'a> {
             let nested = pickle::run(&self.stream.slice(at as usize..), &place, &limits);
             let nested = nested.map_err(|broken| {
                 // What it would run is judged with the rest.
-                let Broken { error, graphs } = *broken;
+                let Broken { error, graphs, .. } = *broken;
                 self.pickles.extend(graphs.into_iter().map(|graph| (object, graph, self.region.clone())));
                 error
             })?;

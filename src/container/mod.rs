@@ -238,7 +238,15 @@ fn is_sure(head: &[u8]) -> bool {
 
 /// Runs the pickle at the start of `stream` within what the other pickles of the input have left of the memory budget.
 fn run(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
-    count_memory(pickle::run(stream, start, &options.limits_left()), options)
+    look_behind(count_memory(pickle::run(stream, start, &options.limits_left()), options), stream, start, options)
+}
+
+/// What another reader may reach behind the place where a pickle broke is noted.
+fn look_behind(run: Result<Graph, Box<Broken>>, stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
+    run.map_err(|mut broken| {
+        broken.look_behind(stream, start, &options.limits);
+        broken
+    })
 }
 
 /// What a graph takes that holds next to nothing, with its stream and what is said of its place.

@@ -127,7 +127,7 @@ impl<'a> Stream<'a> {
     fn pickle(&mut self) -> Result<&Graph> {
         let before = self.options.memory();
         let graph = run(&self.bytes.slice(self.at as usize..), &self.place(), self.options).map_err(|broken| {
-            let Broken { error, graphs } = *broken;
+            let Broken { error, graphs, .. } = *broken;
             self.pickles.extend(graphs);
             error
         })?;

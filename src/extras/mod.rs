@@ -131,11 +131,20 @@ impl Writer<'_> {
             self.debit(text_bytes(&word))?;
             return Ok(Opened::Value(word));
         }
-        self.debit(VALUE_BYTES * self.n_values(node))?;
+        // What an object holds is counted when it is known, but no object may hold more than the checkpoint does.
+        match graph.node(node) {
+            Node::Object(_) => {}
+            Node::Dict(pairs) => self.debit_values(pairs.len())?,
+            _ => self.debit_values(graph.children(node).count())?,
+        }
         let (shape, rest) = match graph.node(node) {
             Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => (Shape::List(Vec::new()), indexed(items)),
             Node::Dict(pairs) => (Shape::Map(Map::new()), self.keyed(pairs)),
-            Node::Object(object) => self.object(object),
+            Node::Object(object) => {
+                let (shape, rest) = self.object(object);
+                self.debit_values(rest.len())?;
+                (shape, rest)
+            }
             simple => {
                 let value = self.simple(node, simple);
                 self.debit(text_bytes(&value))?;
@@ -186,15 +195,9 @@ impl Writer<'_> {
         self.limits.memory_bytes(self.bytes)
     }
 
-    /// How many values are in a container, at most.
-    fn n_values(&self, node: NodeId) -> usize {
-        let count = |id: NodeId| match self.graph.node(id) {
-            Node::Dict(pairs) => pairs.len(),
-            _ => self.graph.children(id).count(),
-        };
-        let given = |id: NodeId| count(id) + self.graph.children(id).map(count).sum::<usize>();
-        let inside = |object: &Object| given(object.args) + object.states.iter().map(|&state| given(state)).sum::<usize>();
-        count(node) + self.graph.attached(node).len() + self.graph.object(node).map_or(0, inside)
+    /// Debits the values that a container will hold.
+    fn debit_values(&mut self, n: usize) -> Result<()> {
+        self.debit(n.saturating_mul(VALUE_BYTES))
     }
 
     fn keyed(&self, pairs: &[(NodeId, NodeId)]) -> Vec<(String, NodeId)> {

@@ -1,7 +1,10 @@
 //! A pickle that does not come to its end, and what is known of it all the same.
 
 use crate::error::Error;
-use crate::pickle::Graph;
+use crate::limits::Limits;
+use crate::pickle::decode::Decoder;
+use crate::pickle::{Graph, mentions};
+use crate::place::Place;
 
 /// A pickle that does not come to its end, and what it had built until then: loading it would have made those calls.
 #[derive(Debug)]
@@ -10,9 +13,18 @@ pub struct Broken {
     pub error: Error,
     /// What was built: by pickles before it, and by the one that broke, whose root means nothing.
     pub graphs: Vec<Graph>,
+    /// Bytes of its stream that were read.
+    pub read_to: u64,
 }
 
 impl Broken {
+    /// Notes the names behind the place where `stream` broke, which starts at `start`: another reader may go on there.
+    pub fn look_behind(&mut self, stream: &[u8], start: &Place, limits: &Limits) {
+        if let Some(graph) = self.graphs.last_mut() {
+            graph.mentions = mentions::of_the_rest(Decoder::at(stream, start, limits, self.read_to), limits);
+        }
+    }
+
     /// The same, after `earlier` pickles.
     #[must_use]
     pub fn after(mut self: Box<Self>, earlier: Vec<Graph>) -> Box<Self> {
@@ -47,7 +59,7 @@ impl Breaks {
 /// Whatever else ends the reading of a file.
 impl From<Error> for Box<Broken> {
     fn from(error: Error) -> Self {
-        Box::new(Broken { error, graphs: Vec::new() })
+        Box::new(Broken { error, graphs: Vec::new(), read_to: 0 })
     }
 }
 

@@ -93,6 +93,13 @@ impl<'a> Decoder<'a> {
         Decoder { stream, pos: 0, frame_end: 0, start: start.clone(), limits }
     }
 
+    /// A decoder that goes on at an offset, outside of any frame.
+    pub(super) fn at(stream: &'a [u8], start: &Place, limits: &'a Limits, offset: u64) -> Self {
+        let mut decoder = Decoder::new(stream, start, limits);
+        decoder.skip_to(offset);
+        decoder
+    }
+
     /// The place in the input of an offset in the stream.
     pub fn place(&self, offset: u64) -> Place {
         self.start.advanced(offset)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use ::bytes::Bytes;
 
-use crate::pickle::oddity::{Mention, Oddity};
+use crate::pickle::oddity::{Mention, Oddity, OddityKind};
 use crate::place::Place;
 
 /// An index into the arena of one [`Graph`].
@@ -376,6 +376,12 @@ impl Graph {
     pub fn without_mentions(mut self) -> Graph {
         self.mentions.clear();
         self
+    }
+
+    /// Notes that the stream was not read to its end, because of `reason`.
+    pub(crate) fn note_unread(&mut self, reason: &str) {
+        let place = self.start().clone();
+        self.oddities.push(Oddity { place, what: OddityKind::Unread(reason.to_owned()) });
     }
 
     /// What is no value and yet has an effect.

@@ -16,7 +16,6 @@ use crate::pickle::decode::{Decoder, Op};
 use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream};
 use crate::pickle::hashable::Unhashable;
 use crate::pickle::memo::Memo;
-use crate::pickle::mentions;
 use crate::pickle::oddity::{Oddity, OddityKind};
 use crate::place::Place;
 
@@ -50,10 +49,7 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
     machine.graph.memory = machine.budget.used;
     match result {
         Ok(()) => Ok(machine.graph),
-        Err(error) => {
-            machine.graph.mentions = mentions::of_the_rest(&mut decoder, limits);
-            Err(Box::new(Broken { error, graphs: vec![machine.graph] }))
-        }
+        Err(error) => Err(Box::new(Broken { error, graphs: vec![machine.graph], read_to: decoder.position() })),
     }
 }
 

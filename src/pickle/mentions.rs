@@ -13,7 +13,7 @@ const MAX_BREAKS: usize = 100_000;
 const MAX_ENDLESS: usize = 16;
 
 /// The names in what `decoder` has not read yet.
-pub(super) fn of_the_rest(decoder: &mut Decoder<'_>, limits: &Limits) -> Vec<Mention> {
+pub(super) fn of_the_rest(mut decoder: Decoder<'_>, limits: &Limits) -> Vec<Mention> {
     let mut mentions = Vec::new();
     let mut texts: [Option<&[u8]>; 2] = [None; 2];
     let (mut breaks, mut endless) = (0, 0);

@@ -39,6 +39,8 @@ pub struct Oddity {
 pub enum OddityKind {
     /// A class or function is looked up by a number of the producer's own `copyreg` registry.
     Extension(u32),
+    /// It is no pickle that a format asks for, and was not read to its end, for this reason.
+    Unread(String),
     /// A state or an item is given to a class, function or module itself, which changes it for the whole process.
     Patched(String),
 }

@@ -24,6 +24,10 @@ fn finding(Oddity { place, what }: &Oddity) -> Finding {
             let message = format!("loading would use whatever the program that loads it has registered in copyreg as number {number}");
             Finding { severity: Severity::Unrecognized, ..Finding::note("extension-code", place.clone(), message) }
         }
+        OddityKind::Unread(reason) => {
+            let message = format!("a pickle that is here could not be read to its end: {}", crate::text::printable(reason));
+            Finding { severity: Severity::Unrecognized, ..Finding::note("callable", place.clone(), message) }
+        }
         OddityKind::Patched(global) => {
             let shown = crate::text::printable(global).into_owned();
             let message = format!("loading would give new attributes or items to {shown} itself, which changes it for the whole process");

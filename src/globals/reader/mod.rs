@@ -158,8 +158,8 @@ impl<'a> Reader<'a> {
             Node::Object(object) => self.nested(id, |reader| reader.object(id, object))?,
             _ => return Ok(Value::Inert),
         };
-        // Most objects are, and that is soon found out again.
-        if !matches!(value, Value::Inert) {
+        // There may be a million of these, and they are soon found out again.
+        if !matches!(value, Value::Inert | Value::Bytes(..)) {
             self.values.insert(id, value.clone());
         }
         Ok(value)
