@@ -82,8 +82,9 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     let graph = match read {
         Ok(graph) => graph,
         Err(broken) => {
-            let at = arrays.first_array().or(broken.error.place().map(|place| place.offset.saturating_sub(start.offset)));
-            let plain = behind(run(&stream, start, options), at.unwrap_or(0));
+            // Where joblib stops, another reader may go on.
+            let at = broken.read_to.min(arrays.first_array().unwrap_or(u64::MAX));
+            let plain = if arrays.is_empty() { Vec::new() } else { making(run(&stream, start, options), |offset| offset >= at) };
             return Err(broken.after(arrays.into_graphs()).after(plain));
         }
     };
@@ -97,8 +98,11 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         let error = error::needs_producer("BINPERSID", why).at(&graph.place(id));
         return Err(Box::<Broken>::from(error).after(arrays.into_graphs()).after(vec![graph]));
     }
-    // pickle.load takes the bytes of arrays for opcodes.
-    let as_plain_pickle = arrays.first_array().map(|at| behind(run(&stream, start, options), at)).unwrap_or_default();
+    // pickle.load takes the bytes of arrays for opcodes. Pickles between the opcodes are judged by themselves.
+    let as_plain_pickle = match arrays.is_empty() {
+        true => Vec::new(),
+        false => making(run(&stream, start, options), |offset| arrays.is_data(offset)),
+    };
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
     let mut document = Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) };
     if !as_plain_pickle.is_empty() {
@@ -119,15 +123,14 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     }
 }
 
-/// What a plain reading makes behind `at`, where the reading for joblib saw other bytes.
-fn behind(run: Result<Graph, Box<Broken>>, at: u64) -> Vec<Graph> {
+/// A plain reading, if it makes something where the reading for joblib saw other bytes.
+fn making(run: Result<Graph, Box<Broken>>, is_other: impl Fn(u64) -> bool) -> Vec<Graph> {
     let graphs = match run {
         Ok(graph) => vec![graph],
         Err(broken) => broken.graphs,
     };
-    let makes = |graph: &Graph| {
-        graph.ids().any(|id| graph.offset(id) >= at && matches!(graph.node(id), Node::Object(_) | Node::Global(_) | Node::Dynamic(..)))
-    };
+    let is_made = |node: &Node| matches!(node, Node::Object(_) | Node::Global(_) | Node::Dynamic(..));
+    let makes = |graph: &Graph| graph.ids().any(|id| is_made(graph.node(id)) && is_other(graph.offset(id)));
     graphs.into_iter().filter(makes).map(Graph::without_mentions).collect()
 }
 

@@ -127,6 +127,12 @@ impl<'a> Spliced<'a> {
         arrays.chain(pickles).min().map(|offset| offset.saturating_sub(self.start.offset))
     }
 
+    /// Whether an offset of the stream is in the data of an array.
+    pub fn is_data(&self, offset: u64) -> bool {
+        let at = self.start.offset + offset;
+        self.arrays.iter().any(|(_, array)| (array.place.offset..array.place.offset + array.len).contains(&at))
+    }
+
     /// Whether there was any array.
     pub fn is_empty(&self) -> bool {
         self.arrays.is_empty() && self.pickles.is_empty()

@@ -1,10 +1,11 @@
 //! `.npy`: one array of numpy, or one pickle in which an array of Python objects is. Defined by `numpy/lib/format.py`.
 
-use crate::container::{Document, Kind, Member, Outcome, bare_pickle, run, trailing};
+use crate::container::{Document, Kind, Member, Outcome, bare_pickle, hidden, run, trailing};
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::numpy::{MAGIC, NpyHeader, RawArray};
+use crate::pickle::{Broken, Graph};
 use crate::place::Place;
 use crate::source::Region;
 use crate::storage::Content;
@@ -14,7 +15,10 @@ pub(super) fn sniff(head: &[u8]) -> bool {
 }
 
 pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Outcome {
-    let header = NpyHeader::read(&mut region.reader(), region.len(), start)?;
+    let header = match NpyHeader::read(&mut region.reader(), region.len(), start) {
+        Ok(header) => header,
+        Err(error) => return Err(Box::<Broken>::from(error).after(behind_a_header(region, start, options))),
+    };
     if header.dtype.has_objects() {
         return objects(region, &header, start, options);
     }
@@ -38,6 +42,20 @@ pub(super) fn open_member(member: &Member, options: &ReadOptions) -> Outcome {
         return Ok(document);
     }
     array(&header, member.content(), member.len, &start).map_err(Into::into)
+}
+
+/// The pickle behind a header that is not read here: numpy may know its dtype.
+fn behind_a_header(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
+    let mut fixed = [0; 12];
+    if region.len() < 12 || region.read_at(0, &mut fixed).is_err() {
+        return Vec::new();
+    }
+    let bytes = match fixed[6] {
+        1 => 10 + u64::from(u16::from_le_bytes([fixed[8], fixed[9]])),
+        _ => 12 + u64::from(u32::from_le_bytes([fixed[8], fixed[9], fixed[10], fixed[11]])),
+    };
+    let data = region.slice(bytes, region.len().saturating_sub(bytes));
+    data.map(|data| hidden::as_pickle(&data, &start.advanced(bytes), options)).unwrap_or_default()
 }
 
 /// An array of Python objects is one pickle of the whole array.

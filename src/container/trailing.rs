@@ -2,15 +2,16 @@
 
 use ::bytes::Bytes;
 
-use crate::container::run;
+use crate::container::{hidden, run};
 use crate::error::{Code, Error};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph};
 use crate::place::Place;
+use crate::source::Region;
 
 /// More pickles are not read.
-const MAX_PICKLES: usize = 1_000;
+const MAX_PICKLES: usize = 100_000;
 
 /// Reads the pickles in `rest`, which stands behind the end of one at `place`, and says how many bytes there are.
 ///
@@ -36,6 +37,10 @@ pub(super) fn read(rest: &Bytes, place: &Place, options: &ReadOptions) -> Result
                 break;
             }
         }
+    }
+    if graphs.is_empty() && !rest.starts_with(b"PK\x03\x04") {
+        // It may be a file of another format, for who loads twice; a zip archive is known by its end.
+        graphs = hidden::in_region(&Region::memory(rest.clone()), place, options, options.limits.nesting);
     }
     let all_read = graphs.len() < MAX_PICKLES;
     if all_read && !graphs.iter().any(Graph::holds_data) {

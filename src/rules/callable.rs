@@ -215,6 +215,7 @@ fn judge_mention(graph: &Graph, id: NodeId) -> Option<Finding> {
             return Some(Finding { severity: Severity::Unrecognized, global: Some(global.path()), ..finding });
         }
         Some(Meaning::Dangerous(how)) => how,
+        Some(Meaning::Type) if global.name == "type" => "makes classes",
         Some(Meaning::Attribute) => "reaches any attribute of what it is given",
         // Read where it is called; handed on, the file in its argument would go unread.
         Some(Meaning::Rebuild(_)) if global.path() == NESTED_LOADER => "loads another file from bytes",

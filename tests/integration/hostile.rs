@@ -102,6 +102,42 @@ fn pickles() -> Vec<Case> {
         case("a state for a class", bare(&cat(&[&global("pack", "Age"), b"}b0"])), Some("opaque-result"), &["callable"]),
         case("a call", bare(&cat(&[&payload(), b"0"])), Some("denied"), &["callable"]),
         case("a call, then damage", cat(&[b"\x80\x02", &payload(), b"\xff"]), Some("pickle-malformed"), &["callable"]),
+        // `eval` that is called as Paddle does is quiet; the same function on its way to somebody else is not.
+        case(
+            "a function that was called and is handed on",
+            bare(&cat(&[
+                &global("builtins", "eval"),
+                b"q\x09",
+                &tuple(&[&text("data"), &dict(&[("data", b"N")])]),
+                b"R0",
+                &call(&global("functools", "partial"), &[b"h\x09"]),
+                b"0",
+            ])),
+            Some("denied"),
+            &["callable"],
+        ),
+        case("an unknown function that is handed on", bare(&cat(&[&global("pack", "age"), b"0"])), None, &["callable"]),
+        case(
+            "a method in a state",
+            bare(&cat(&[&global("pack", "Age"), b")\x81", &dict(&[("__setstate__", &global("pack", "age"))]), b"b0"])),
+            Some("denied"),
+            &["callable"],
+        ),
+        case(
+            "a class of three arguments",
+            bare(&cat(&[&call(&global("abc", "ABCMeta"), &[&text("A"), b")", b"}"]), b"0"])),
+            Some("denied"),
+            &["callable"],
+        ),
+        case(
+            "an attribute of an attribute",
+            bare(&cat(&[&call(&global("builtins", "getattr"), &[&global("torch", "nn"), &text("__globals__")]), b"0"])),
+            Some("denied"),
+            &["callable"],
+        ),
+        case("a constructor by INST", bare(b"(S'a.yaml'\niultralytics.nn.tasks\nDetectionModel\n0"), None, &["callable"]),
+        // What breaks this reader, and no other one, hides nothing that comes behind it.
+        case("a number that breaks, then a call", bare(&cat(&[b"I010\n0", &payload(), b"0"])), Some("pickle-malformed"), &["callable"]),
         case("nothing", pickle(b"}"), Some("no-tensors"), &[]),
         case("a million digits", pickle(&cat(&[b"L", &vec![b'9'; 1_000_000], b"L\n"])), Some("limit-exceeded"), &[]),
         case("a name that is no Unicode", pickle(&cat(&[b"}(X\x03\0\0\0\xed\xa0\x80", &array(b"a"), b"u"])), Some("name-invalid"), &[]),
@@ -217,6 +253,18 @@ fn others() -> Vec<Case> {
     let objects = |value: &[u8]| npy("{'descr': '|O', 'fortran_order': False, 'shape': (), }", &pickle(value));
     let nested = call(&global("torch.storage", "_load_from_bytes"), &[&bytes(&legacy_with(|l| l.object = evil.clone()))]);
     let with_payload = |change: fn(&mut Legacy, Vec<u8>)| legacy_with(|legacy| change(legacy, pickle(&payload())));
+    let joblib = |data: &[u8]| {
+        let shape = tuple(&[&int(data.len() as i32)]);
+        let dtype = call(&global("numpy", "dtype"), &[&text("u1"), b"\x89", b"\x88"]);
+        let state = dict(&[
+            ("subclass", &global("numpy", "ndarray")),
+            ("shape", &shape),
+            ("order", &text("C")),
+            ("dtype", &dtype),
+            ("allow_mmap", b"\x89"),
+        ]);
+        cat(&[b"\x80\x02", &global("joblib.numpy_pickle", "NumpyArrayWrapper"), b")\x81", &state, b"b", data, b"."])
+    };
     let mut tar_pickle = evil.clone();
     tar_pickle.resize(90, b'x');
     vec![
@@ -245,8 +293,20 @@ fn others() -> Vec<Case> {
         case("npy: no header", npy("{'descr': ", b""), Some("npy-malformed"), &[]),
         case("npy: an array of objects", objects(b"]"), Some("object-array"), &[]),
         case("npy: a call in an array of objects", objects(&payload()), Some("denied"), &["callable"]),
+        case(
+            "npy: a second one behind it",
+            cat(&[&npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }", b"ab"), &objects(&payload())]),
+            Some("pickle-multiple"),
+            &["callable"],
+        ),
         case("npz: a call in an array of objects", Zip::of(&[("w.npy", &objects(&payload()))]).file(), Some("denied"), &["callable"]),
         case("nested", bare(&cat(&[&nested, b"0"])), Some("denied"), &["callable"]),
+        case(
+            "joblib: an array that is opcodes to others",
+            joblib(&cat(&[b"0", &payload(), b"0N."])),
+            Some("denied"),
+            &["polyglot", "callable"],
+        ),
         case(
             "gzip that is damaged",
             b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
