@@ -265,6 +265,15 @@ fn others() -> Vec<Case> {
         ]);
         cat(&[b"\x80\x02", &global("joblib.numpy_pickle", "NumpyArrayWrapper"), b")\x81", &state, b"b", data, b"."])
     };
+    // Two tensors over parts of one storage, by the keys and offsets of the parts.
+    let part = |(key, offset): (&str, i32)| {
+        let view = tuple(&[&text(key), &int(offset), &int(2)]);
+        let pid = tuple(&[&text("storage"), &global("torch", "ByteStorage"), &text("7"), &text("cpu"), &int(4), &view]);
+        let hooks = call(&global("collections", "OrderedDict"), &[]);
+        let args = tuple(&[&cat(&[&pid, b"Q"]), &int(0), &tuple(&[&int(2)]), &tuple(&[&int(1)]), b"\x89", &hooks]);
+        cat(&[&global("torch._utils", "_rebuild_tensor_v2"), &args, b"R"])
+    };
+    let parts = |first, second| pickle(&dict(&[("a", &part(first)), ("b", &part(second))]));
     let mut tar_pickle = evil.clone();
     tar_pickle.resize(90, b'x');
     vec![
@@ -287,6 +296,14 @@ fn others() -> Vec<Case> {
             Some("pickle-multiple"),
             &["callable", "trailing-data"],
         ),
+        case("legacy: two parts with one key", legacy_with(|l| l.object = parts(("v", 0), ("v", 2))), Some("legacy-malformed"), &[]),
+        case(
+            "legacy: a part with the key of a whole storage",
+            legacy_with(|l| l.object = parts(("7", 0), ("v", 2))),
+            Some("legacy-malformed"),
+            &[],
+        ),
+        case("legacy: two parts", legacy_with(|l| l.object = parts(("u", 0), ("v", 2))), None, &[]),
         case("legacy: a storage is missing", legacy_with(|l| l.keys = pickle(b"]")), Some("legacy-malformed"), &[]),
         case("legacy: a storage of another size", legacy_with(|l| l.tail[0] = 3), Some("storage-size-mismatch"), &[]),
         case("legacy: big-endian", legacy_with(|l| l.system = pickle(&dict(&[("little_endian", b"\x89")]))), None, &["byteorder"]),
