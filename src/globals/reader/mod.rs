@@ -223,6 +223,13 @@ impl<'a> Reader<'a> {
                 Err(error::opaque(&self.place(id), format!("the arguments of {} are not a tuple", global.path())))
             }
             (Some(Meaning::Same), Some(&[value, ..])) => self.place_of(id, value),
+            // `.T`, `.data` and their like are other tensors than the one that is at hand.
+            (Some(Meaning::Attribute), Some(&[target, ..])) => match self.value(target)? {
+                Value::Tensor(_) | Value::Lowered(..) | Value::Wrapper(..) => {
+                    Err(error::opaque(&self.place(id), "an attribute of a tensor is taken, which no library writes"))
+                }
+                _ => Ok(Value::Inert),
+            },
             (Some(Meaning::UnknownRebuild), _) => Ok(Value::Unsupported(self.unknown_rebuild(id, &global.path()))),
             // A storage is only ever an argument of a rebuild: of one that is not known, or whose name is damaged.
             (None, Some(args)) if args.iter().any(|&arg| matches!(self.graph().node(arg), Node::Persistent(_))) => {
