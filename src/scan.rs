@@ -187,7 +187,7 @@ pub fn scan(path: &Path, expected: Expected, options: &ReadOptions) -> Scanned {
                         Code::NoTensors => {}
                         // A text whose first letters happen to be opcodes.
                         code if code != Code::LimitExceeded && !sure && container::may_be_text(path) => {
-                            scanned.no_checkpoint = Some(broken.error)
+                            scanned.no_checkpoint = Some(broken.error);
                         }
                         _ => scanned.errors.push(broken.error),
                     }

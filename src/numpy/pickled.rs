@@ -69,7 +69,7 @@ fn dtype(graph: &Graph, id: NodeId, depth_left: u32, fields_left: &mut u32) -> R
     let code = graph.tuple(object.args).and_then(|args| args.first().copied()).ok_or("has no type code")?;
     // Without a copy it is numpy's own dtype of that code, which no state changes.
     let copy = graph.tuple(object.args).and_then(|args| args.get(2).copied());
-    if !object.states.is_empty() && !copy.is_some_and(|copy| is_fortran(graph, copy) == Some(true)) {
+    if !object.states.is_empty() && copy.is_none_or(|copy| is_fortran(graph, copy) != Some(true)) {
         return Err("is no copy, and is given a state all the same");
     }
     let state = object.states.first().and_then(|&state| graph.tuple(state)).unwrap_or_default();
