@@ -11,7 +11,6 @@ export ASAN_OPTIONS=quarantine_size_mb=32:${ASAN_OPTIONS:-}
 cargo run --quiet --bin seeds || exit
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo +nightly fuzz list --fuzz-dir . | grep -v '^seeds$')
-cargo +nightly fuzz build --sanitizer "$sanitizer" --fuzz-dir . || exit
 failed=()
 for target in "${targets[@]}"; do
     echo "== $target"
