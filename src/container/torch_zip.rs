@@ -46,6 +46,6 @@ fn layout(members: &[Member]) -> Option<Finding> {
     let odd = |member: &&Member| member.deflated || member.stored.file_offset().is_some_and(|at| at % ALIGNMENT != 0 && member.len > 0);
     let first = members.iter().find(odd)?;
     let n = crate::text::count(members.iter().filter(odd).count() as u64, "member");
-    let message = format!("{n} compressed, or not at a multiple of {ALIGNMENT} bytes, where torch puts them");
+    let message = format!("of {n} each is compressed or starts at no multiple of {ALIGNMENT} bytes, where torch would put it");
     Some(Finding::note("noncanonical-layout", first.place.clone(), message))
 }
