@@ -38,13 +38,16 @@ fn reconstruct(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let own_state = |reader: &Reader<'_>| Value::Unsupported(reader.unsupported(call.id, "an array with a state of its own"));
     let state = call.states.first().and_then(|&state| graph.tuple(state));
     let [shape, dtype, fortran, data] = match state {
-        Some(&[version, shape, dtype, fortran, data]) if graph.int(version).is_some() => [shape, dtype, fortran, data],
+        Some(&[version, shape, dtype, fortran, data]) if graph.int(version) == Some(1) => [shape, dtype, fortran, data],
         Some(&[shape, dtype, fortran, data]) => [shape, dtype, fortran, data],
         _ => return Ok(own_state(reader)),
     };
     let fortran = is_fortran(graph, fortran).ok_or_else(|| reader.bad_call(call, "has no order flag in its state"))?;
     let shape = reader.dims(call, shape)?;
     let strides = if fortran { column_major(&shape) } else { row_major(&shape) };
+    if matches!(graph.node(data), Node::ByteArray(_)) {
+        return Err(reader.bad_call(call, "has a bytearray as its data, which numpy does not take"));
+    }
     array(reader, call, data, dtype, &shape, &strides)
 }
 
