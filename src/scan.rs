@@ -104,7 +104,15 @@ impl Scanned {
         }
     }
 
+    /// Judges a pickle, and those in the bytes that it holds, which are dropped again.
     fn judge(&mut self, graph: &Graph, options: &ReadOptions) {
+        self.judge_alone(graph);
+        let before = options.memory();
+        container::in_bytes(graph, options).iter().for_each(|inside| self.judge_alone(inside));
+        options.forget_memory(before);
+    }
+
+    fn judge_alone(&mut self, graph: &Graph) {
         self.pickles += 1;
         self.findings.extend(rules::judge(graph));
         let unread = graph.oddities().iter().filter_map(|oddity| match &oddity.what {
@@ -112,10 +120,6 @@ impl Scanned {
             _ => None,
         });
         self.errors.extend(unread);
-        for inside in container::in_bytes(graph, options) {
-            self.pickles += 1;
-            self.findings.extend(rules::judge(&inside));
-        }
     }
 
     fn understand(&mut self, document: Document, options: &ReadOptions) {

@@ -1,8 +1,10 @@
 //! A file that is one pickle and nothing else, as `pickle.dump` writes it. Array bytes stand inside the stream. What joblib
 //! writes is one too, with other bytes between the opcodes.
 
+use ::bytes::Bytes;
+
 use crate::container::joblib::{self, Spliced};
-use crate::container::{Document, Kind, Outcome, count_memory, look_behind, run, trailing};
+use crate::container::{Document, Kind, Outcome, built, count_memory, look_behind, run_only, trailing};
 use crate::error::{self, Code};
 use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
@@ -84,7 +86,10 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         Err(broken) => {
             // Where joblib stops, another reader may go on.
             let at = broken.read_to.min(arrays.first_array().unwrap_or(u64::MAX));
-            let plain = if arrays.is_empty() { Vec::new() } else { making(run(&stream, start, options), |offset| offset >= at) };
+            let plain = match arrays.is_empty() {
+                true => Vec::new(),
+                false => as_plain_pickle(&stream, start, options, |offset| offset >= at),
+            };
             return Err(broken.after(arrays.into_graphs()).after(plain));
         }
     };
@@ -99,16 +104,16 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
         return Err(Box::<Broken>::from(error).after(arrays.into_graphs()).after(vec![graph]));
     }
     // pickle.load takes the bytes of arrays for opcodes. Pickles between the opcodes are judged by themselves.
-    let as_plain_pickle = match arrays.is_empty() {
+    let plain = match arrays.is_empty() {
         true => Vec::new(),
-        false => making(run(&stream, start, options), |offset| arrays.is_data(offset)),
+        false => as_plain_pickle(&stream, start, options, |offset| arrays.is_data(offset)),
     };
     let facts = vec![("pickle_protocol", protocol(&stream).to_string())];
     let mut document = Document { facts, findings, ..Document::of_pickle(Kind::BarePickle, graph, region.clone()) };
-    if !as_plain_pickle.is_empty() {
+    if !plain.is_empty() {
         let message = "the bytes of an array are opcodes to a program that does not know joblib";
         document.findings.push(Finding::note("polyglot", start.clone(), message));
-        document.side_pickles.extend(as_plain_pickle);
+        document.side_pickles.extend(plain);
     }
     let spliced = !arrays.is_empty();
     arrays.give_to(&mut document)?;
@@ -123,15 +128,15 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
     }
 }
 
-/// A plain reading, if it makes something where the reading for joblib saw other bytes.
-fn making(run: Result<Graph, Box<Broken>>, is_other: impl Fn(u64) -> bool) -> Vec<Graph> {
-    let graphs = match run {
+/// A plain reading, if it makes something where the reading for joblib saw other bytes. What is behind the place where it breaks is
+/// mostly the data of arrays, and not looked at.
+fn as_plain_pickle(stream: &Bytes, start: &Place, options: &ReadOptions, is_other: impl Fn(u64) -> bool) -> Vec<Graph> {
+    let graphs = match run_only(stream, start, options) {
         Ok(graph) => vec![graph],
         Err(broken) => broken.graphs,
     };
     let is_made = |node: &Node| matches!(node, Node::Object(_) | Node::Global(_) | Node::Dynamic(..));
-    let makes = |graph: &Graph| graph.ids().any(|id| is_made(graph.node(id)) && is_other(graph.offset(id)));
-    graphs.into_iter().filter(makes).map(Graph::without_mentions).collect()
+    built(graphs, |graph| graph.ids().any(|id| is_made(graph.node(id)) && is_other(graph.offset(id))), options)
 }
 
 /// The protocol that a stream announces; 0 and 1 do not.

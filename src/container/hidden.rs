@@ -5,10 +5,10 @@ use std::io::Read;
 
 use crate::container::zip_entry::{DEFLATED, LOCAL_BYTES};
 use crate::container::zip_fields::u16_at;
-use crate::container::{HEAD_BYTES, Inner, Member, bare_pickle, count_memory, has_magic, head, is_sure, peek, run};
+use crate::container::{HEAD_BYTES, Member, bare_pickle, built, has_magic, head, is_sure, peek, run, run_only};
 use crate::error::Code;
 use crate::limits::ReadOptions;
-use crate::pickle::{self, Broken, Graph, Node};
+use crate::pickle::{Broken, Graph, Node};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -23,14 +23,7 @@ const INFLATED_BYTES: u64 = 1 << 30;
 pub(super) fn in_region(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Vec<Graph> {
     let Ok(head) = head(region) else { return Vec::new() };
     if is_sure(&head) {
-        return match peek(region, start, options, depth) {
-            Ok(Inner::Document(open)) => match open() {
-                Ok(document) => document.into_graphs(),
-                Err(broken) => broken.graphs,
-            },
-            Ok(Inner::Bundle(bundle)) => bundle.graphs(start, options, depth),
-            Err(_) => Vec::new(),
-        };
+        return peek(region, start, options, depth).map(|inner| inner.graphs(start, options, depth)).unwrap_or_default();
     }
     match bare_pickle::sniff(&head) {
         true => alone(region, start, options),
@@ -87,7 +80,7 @@ fn alone(region: &Region, start: &Place, options: &ReadOptions) -> Vec<Graph> {
         Ok(graph) => vec![graph],
         Err(broken) => with_the_reason(*broken),
     };
-    graphs.into_iter().filter(is_worth_a_look).collect()
+    built(graphs, is_worth_a_look, options)
 }
 
 /// What a pickle had built when it broke. That a limit stopped it is said: what comes behind was not seen.
@@ -184,11 +177,11 @@ impl Search<'_> {
             return;
         }
         // What is behind a break is not looked at: members may overlap, and each would be read to the end of the file.
-        let (read_to, graphs) = match count_memory(pickle::run(&bytes, place, &self.options.limits_left()), self.options) {
+        let (read_to, graphs) = match run_only(&bytes, place, self.options) {
             Ok(graph) => (graph.end(), vec![graph]),
             Err(broken) => (broken.read_to, with_the_reason(*broken)),
         };
         self.bytes_left = self.bytes_left.saturating_sub(read_to.max(MIN_COST / 16));
-        self.graphs.extend(graphs.into_iter().filter(is_worth_a_look));
+        self.graphs.extend(built(graphs, is_worth_a_look, self.options));
     }
 }

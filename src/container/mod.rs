@@ -238,7 +238,37 @@ fn is_sure(head: &[u8]) -> bool {
 
 /// Runs the pickle at the start of `stream` within what the other pickles of the input have left of the memory budget.
 fn run(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
-    look_behind(count_memory(pickle::run(stream, start, &options.limits_left()), options), stream, start, options)
+    look_behind(run_only(stream, start, options), stream, start, options)
+}
+
+/// The same without a look behind the place where it breaks.
+fn run_only(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
+    count_memory(pickle::run(stream, start, &options.limits_left()), options)
+}
+
+/// What a pickle built, whole or until it broke, as far as it is worth keeping; the memory of what is not is given back.
+fn built(graphs: Vec<Graph>, worth: impl Fn(&Graph) -> bool, options: &ReadOptions) -> Vec<Graph> {
+    let (kept, dropped): (Vec<Graph>, Vec<Graph>) = graphs.into_iter().partition(worth);
+    options.forget_memory(options.memory().saturating_sub(dropped.iter().map(Graph::memory).sum()));
+    kept
+}
+
+/// All that was read of a file, whole or until it broke.
+fn graphs_of(outcome: Outcome) -> Vec<Graph> {
+    match outcome {
+        Ok(document) => document.into_graphs(),
+        Err(broken) => broken.graphs,
+    }
+}
+
+impl Inner {
+    /// What all pickles in it would run. `start` is where it is, inside of `depth` others.
+    fn graphs(self, start: &Place, options: &ReadOptions, depth: u64) -> Vec<Graph> {
+        match self {
+            Inner::Document(open) => graphs_of(open()),
+            Inner::Bundle(bundle) => bundle.graphs(start, options, depth),
+        }
+    }
 }
 
 /// What another reader may reach behind the place where a pickle broke is noted.

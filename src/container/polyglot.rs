@@ -1,7 +1,7 @@
 //! Files of two formats at once: what one program reads from the start, another reads from the end or from a header further in.
 //! Each would see another checkpoint.
 
-use crate::container::{Inner, Open, Outcome, SNIFF, bare_pickle, hidden, sniffed, tar, torch_legacy};
+use crate::container::{Inner, Open, Outcome, SNIFF, bare_pickle, graphs_of, hidden, sniffed, tar, torch_legacy};
 use crate::error::{self, Code, Error};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
@@ -31,34 +31,28 @@ pub(super) fn refuse(head: &[u8], region: &Region, start: &Place, options: &Read
             .with_findings(&[Finding::note("polyglot", start.clone(), message)]);
         let mut broken = Box::<Broken>::from(error).after(hidden::as_pickle(&region, &start, &options));
         for open in opens {
-            let graphs = match open {
-                Open::Document(open) => graphs(open(&region, &start, &options)),
-                Open::Outer(peek) => match peek(&region, &start, &options, depth) {
-                    Ok(Inner::Document(open)) => graphs(open()),
-                    Ok(Inner::Bundle(bundle)) => bundle.graphs(&start, &options, depth),
-                    Err(_) => Vec::new(),
-                },
-            };
-            broken.graphs.extend(graphs);
+            broken.graphs.extend(match open {
+                Open::Document(open) => graphs_of(open(&region, &start, &options)),
+                Open::Outer(peek) => {
+                    peek(&region, &start, &options, depth).map(|inner| inner.graphs(&start, &options, depth)).unwrap_or_default()
+                }
+            });
         }
         Err(broken)
     }))
 }
 
-fn graphs(outcome: Outcome) -> Vec<Graph> {
-    match outcome {
-        Ok(document) => document.into_graphs(),
-        Err(broken) => broken.graphs,
-    }
+/// What the zip archive at `at`, with which a file ends, would run.
+fn zip_graphs(region: &Region, start: &Place, at: u64, options: &ReadOptions) -> Vec<Graph> {
+    let zip = region.slice(at, region.len() - at);
+    zip.map(|zip| hidden::in_region(&zip, &start.advanced(at), options, options.limits.nesting)).unwrap_or_default()
 }
 
 /// What was read of a file behind which, at `at`, a zip archive is: no part of it, but of another file in one.
 pub(super) fn before_a_zip(opened: Outcome, region: &Region, start: &Place, at: u64, options: &ReadOptions) -> Outcome {
-    let zip_start = start.advanced(at);
-    let graphs = region.slice(at, region.len() - at).map(|zip| hidden::in_region(&zip, &zip_start, options, options.limits.nesting));
-    let graphs = graphs.unwrap_or_default();
+    let graphs = zip_graphs(region, start, at, options);
     let message = format!("a zip archive of {} bytes ends with the file, which is something else by its start", region.len() - at);
-    let finding = Finding::note("polyglot", zip_start, message);
+    let finding = Finding::note("polyglot", start.advanced(at), message);
     let mut document = match opened {
         Ok(document) => document,
         Err(mut broken) => {
@@ -85,8 +79,6 @@ pub(super) fn prefixed(region: &Region, start: &Place, at: u64, options: &ReadOp
         let message =
             format!("{at} bytes stand before the zip archive; torch looks for it at the start of the file, other programs at its end");
         let error = error::zip_ambiguous_because(Finding::note("zip-prefix", start.clone(), message));
-        let zip = region.slice(at, region.len() - at);
-        let graphs = zip.map(|zip| hidden::in_region(&zip, &start.advanced(at), &options, options.limits.nesting));
-        Err(Box::<Broken>::from(error).after(graphs.unwrap_or_default()))
+        Err(Box::<Broken>::from(error).after(zip_graphs(&region, &start, at, &options)))
     }))
 }

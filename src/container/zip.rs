@@ -44,15 +44,9 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth:
             })));
         }
     };
-    let unlisted = |start: &Place, options: &ReadOptions| -> Vec<Graph> {
-        let in_gap = |gap: &Region| {
-            let from = gap.file_offset().unwrap_or(0).saturating_sub(region.file_offset().unwrap_or(0));
-            hidden::in_gap(gap, &start.advanced(from), options)
-        };
-        gaps.iter().flat_map(in_gap).collect()
-    };
+    let unlisted = || -> Vec<Graph> { gaps.iter().flat_map(|(place, gap)| hidden::in_gap(gap, place, options)).collect() };
     if let Some((_, open)) = KINDS.iter().find(|(is_kind, _)| is_kind(&members)) {
-        let side_pickles = unlisted(start, options);
+        let side_pickles = unlisted();
         let (start, options) = (start.clone(), options.clone());
         return Ok(Inner::Document(Box::new(move || {
             with_the_rest(open(members, &start, &options), findings, side_pickles, &options, depth)
@@ -67,12 +61,12 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth:
     } else if members.iter().any(torch_zip::is_storage) {
         error::missing_entry("data.pkl", "describes the checkpoint")
     } else {
-        let side_pickles = unlisted(start, options);
+        let side_pickles = unlisted();
         let files = members.into_iter().filter(|member| !member.name.ends_with('/'));
         let files = files.map(|member| Packed { name: member.name.clone(), content: PackedContent::Zipped(member) }).collect();
         return Ok(Inner::Bundle(Bundle { kind: Kind::Zip, facts: Vec::new(), files, findings, side_pickles }));
     };
-    let mut graphs = unlisted(start, options);
+    let mut graphs = unlisted();
     let error = error.with_findings(&findings);
     let options = options.clone();
     Ok(Inner::Document(Box::new(move || {

@@ -24,8 +24,8 @@ pub(super) struct Directory {
     pub members: Vec<Member>,
     /// What is odd about the archive.
     pub findings: Vec<Finding>,
-    /// Bytes of the archive that belong to no member.
-    pub gaps: Vec<Region>,
+    /// Bytes of the archive that belong to no member, and where they are.
+    pub gaps: Vec<(Place, Region)>,
 }
 
 /// The directory of the archive at `start`.
@@ -84,13 +84,13 @@ pub(super) fn read(region: &Region, start: &Place, limits: &Limits) -> Result<Di
         if from > covered_to {
             let message = format!("{} bytes of the archive belong to no entry", from - covered_to);
             findings.push(Finding::note("zip-gap", start.advanced(covered_to), message));
-            gaps.extend(region.slice(covered_to, from - covered_to));
+            gaps.extend(region.slice(covered_to, from - covered_to).map(|gap| (start.advanced(covered_to), gap)));
         }
         covered_to = to;
     }
     if let (at, bytes @ 1..) = end.comment {
         findings.push(Finding::note("zip-comment", start.advanced(at), format!("the archive has a comment of {bytes} bytes")));
-        gaps.extend(region.slice(at, bytes));
+        gaps.extend(region.slice(at, bytes).map(|comment| (start.advanced(at), comment)));
     }
     agrees_with_zip_crate(bytes, region, &members)?;
     Ok(Directory { members, findings: capped(findings), gaps })

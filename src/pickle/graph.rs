@@ -371,13 +371,6 @@ impl Graph {
         &self.mentions
     }
 
-    /// The same without them: for a reading that is known to be whole to somebody else.
-    #[must_use]
-    pub fn without_mentions(mut self) -> Graph {
-        self.mentions.clear();
-        self
-    }
-
     /// Notes that the stream was not read to its end, because of `reason`.
     pub(crate) fn note_unread(&mut self, reason: &str) {
         let place = self.start().clone();
