@@ -86,6 +86,12 @@ impl Finding {
     }
 }
 
+/// `; called with ("a", 1)`, or nothing where there are no arguments.
+pub(crate) fn called_with(arguments: Option<&str>) -> String {
+    let arguments = arguments.filter(|arguments| !arguments.is_empty());
+    arguments.map(|arguments| format!("; called with ({})", crate::text::printable(arguments))).unwrap_or_default()
+}
+
 /// The most findings that are kept of one checkpoint.
 const MAX_FINDINGS: usize = 10_000;
 

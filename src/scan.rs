@@ -1,7 +1,7 @@
 //! What loading a file would run, for any file and without converting it: every pickle in it is read and judged, wherever it
 //! is. A file that cannot be read to its end is reported with what was found until then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
@@ -228,11 +228,17 @@ pub struct Found {
     pub error: Option<Error>,
 }
 
+impl Found {
+    fn unreadable(path: PathBuf, error: Error) -> Found {
+        Found { path, expected: Expected::Anything, error: Some(error) }
+    }
+}
+
 /// The files at and below `paths`, each once. In folders links to files are followed, links to folders are not: a tree must not
 /// lead around in a circle.
 pub fn discover(paths: &[PathBuf]) -> Vec<Found> {
     let mut found = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for path in paths {
         if !path.is_dir() {
             found.push(Found { path: path.clone(), expected: Expected::Checkpoint, error: None });
@@ -240,39 +246,39 @@ pub fn discover(paths: &[PathBuf]) -> Vec<Found> {
         }
         let mut pending = vec![path.clone()];
         while let Some(folder) = pending.pop() {
-            let entries = std::fs::read_dir(&folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+            let entries = std::fs::read_dir(&folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
             let mut entries: Vec<PathBuf> = match entries {
-                Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+                Ok(entries) => entries,
                 Err(e) => {
-                    let error = Some(crate::error::io("list", &folder, &e));
-                    found.push(Found { path: folder, expected: Expected::Anything, error });
+                    let error = crate::error::io("list", &folder, &e);
+                    found.push(Found::unreadable(folder, error));
                     continue;
                 }
             };
             entries.sort();
             // The last one in is looked into next.
             pending.extend(entries.iter().rev().filter(|path| path.symlink_metadata().is_ok_and(|m| m.is_dir())).cloned());
-            for path in entries {
-                match path.metadata() {
-                    Ok(metadata) if metadata.is_file() => {
-                        if seen.insert(filenames::resolved(&path).unwrap_or_else(|| path.clone())) {
-                            found.push(Found { path, expected: Expected::Anything, error: None });
-                        }
-                    }
-                    // Folders come later.
-                    Ok(metadata) if metadata.is_dir() && !leads_out(&path, paths) => {}
-                    Ok(metadata) => {
-                        let what = if metadata.is_dir() { "a link to a folder, which is not followed" } else { "no regular file" };
-                        let error = Some(Error::usage(format!("{} is {what}", crate::text::quoted(&path.to_string_lossy(), 300))));
-                        found.push(Found { path, expected: Expected::Anything, error });
-                    }
-                    Err(e) => {
-                        let error = Some(crate::error::io("read", &path, &e));
-                        found.push(Found { path, expected: Expected::Anything, error });
-                    }
-                }
-            }
+            found.extend(entries.into_iter().filter_map(|path| entry(path, paths, &mut seen)));
         }
     }
     found
+}
+
+/// What an entry of a folder is to a scan; `None` for a folder, which is looked into by itself, and for a file that was seen.
+fn entry(path: PathBuf, roots: &[PathBuf], seen: &mut HashSet<PathBuf>) -> Option<Found> {
+    let what = match path.metadata() {
+        Ok(metadata) if metadata.is_file() => {
+            let new = seen.insert(filenames::resolved(&path).unwrap_or_else(|| path.clone()));
+            return new.then_some(Found { path, expected: Expected::Anything, error: None });
+        }
+        Ok(metadata) if metadata.is_dir() && !leads_out(&path, roots) => return None,
+        Ok(metadata) if metadata.is_dir() => "a link to a folder, which is not followed",
+        Ok(_) => "no regular file",
+        Err(e) => {
+            let error = crate::error::io("read", &path, &e);
+            return Some(Found::unreadable(path, error));
+        }
+    };
+    let error = Error::usage(format!("{} is {what}", crate::text::quoted(&path.to_string_lossy(), 300)));
+    Some(Found::unreadable(path, error))
 }

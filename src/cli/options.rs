@@ -40,9 +40,30 @@ pub(super) struct InputArgs {
     #[arg(long)]
     ignore_crc: bool,
 
+    #[command(flatten)]
+    limit: LimitArgs,
+}
+
+/// What an input may cost.
+#[derive(Debug, Clone, Args)]
+pub(super) struct LimitArgs {
     /// Raise or lower a limit, for example pickle-bytes=2G; the names are in the error that a limit gives
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
     limit: Vec<(String, u64)>,
+}
+
+impl LimitArgs {
+    /// What the arguments mean.
+    ///
+    /// # Errors
+    /// `usage` for an unknown limit.
+    pub(super) fn limits(&self) -> depickle::Result<Limits> {
+        let mut limits = Limits::default();
+        for (name, value) in &self.limit {
+            limits.set(name, *value)?;
+        }
+        Ok(limits)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,12 +103,8 @@ impl InputArgs {
     /// # Errors
     /// `usage` for an unknown limit.
     pub(super) fn options(&self, deny: DenyArg, extras: Option<PathBuf>, force: bool) -> depickle::Result<ConvertOptions> {
-        let mut limits = Limits::default();
-        for (name, value) in &self.limit {
-            limits.set(name, *value)?;
-        }
         let mut read = ReadOptions::default();
-        read.limits = limits;
+        read.limits = self.limit.limits()?;
         read.ignore_crc = self.ignore_crc;
         let mut selection = Selection::default();
         selection.root = match self.root.as_str() {
@@ -124,7 +141,7 @@ fn parse_rename(text: &str) -> Result<(String, String), String> {
 }
 
 /// `NAME=VALUE` with a value such as `1000`, `64K`, `2M`, `1G` (powers of 1024).
-pub(super) fn parse_limit(text: &str) -> Result<(String, u64), String> {
+fn parse_limit(text: &str) -> Result<(String, u64), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     let (digits, shift) = match value.char_indices().last() {
         Some((i, 'k' | 'K')) => (&value[..i], 10),

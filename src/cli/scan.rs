@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use clap::{Args as ClapArgs, ValueEnum};
 use depickle::filenames::resolved;
-use depickle::limits::{Limits, ReadOptions};
+use depickle::limits::ReadOptions;
 use depickle::report::scanned::Summary;
 use depickle::report::{json, sarif, scanned};
 use depickle::scan::{Expected, Found, Scanned, discover, scan};
 
-use super::options::{DenyArg, parse_limit};
+use super::options::{DenyArg, LimitArgs};
 use super::progress::stop_requested;
 use super::sandbox::{self, Access};
 
@@ -41,9 +41,8 @@ pub(super) struct Args {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Raise or lower a limit, for example pickle-bytes=2G; the names are in the error that a limit gives
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
-    limit: Vec<(String, u64)>,
+    #[command(flatten)]
+    limit: LimitArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -111,11 +110,7 @@ fn access(args: &Args, found: &[Found]) -> Access {
 
 fn options(args: &Args) -> depickle::Result<ReadOptions> {
     let mut options = ReadOptions::default();
-    let mut limits = Limits::default();
-    for (name, value) in &args.limit {
-        limits.set(name, *value)?;
-    }
-    options.limits = limits;
+    options.limits = args.limit.limits()?;
     Ok(options)
 }
 

@@ -2,8 +2,10 @@
 
 use crate::error::{self, Code, Error};
 
-/// Magic bytes, their offset, what the file is, and what to do.
-const FOREIGN: &[(usize, &[u8], &str, &str)] = &[
+/// The offset of magic bytes, those, what the file is, and what to do.
+type Row = (usize, &'static [u8], &'static str, &'static str);
+
+const FOREIGN: &[Row] = &[
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras weights?)", "HDF5 holds no pickle; use a Keras or h5py tool"),
     (0, b"GGUF", "a GGUF model", "GGUF holds no pickle and is safe to load as it is"),
     (0, b"version https://git-lfs", "a git-LFS pointer", "fetch the file with: git lfs pull"),
@@ -17,7 +19,7 @@ const FOREIGN: &[(usize, &[u8], &str, &str)] = &[
 ];
 
 /// The same for archives that may hold a pickle.
-const ARCHIVES: &[(usize, &[u8], &str, &str)] = &[
+const ARCHIVES: &[Row] = &[
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "extract it and convert the checkpoint inside"),
     (0, b"Rar!", "a RAR archive", "extract it and convert the checkpoint inside"),
     (0, b"MSCF", "a cabinet archive", "extract it and convert the checkpoint inside"),
@@ -26,8 +28,6 @@ const ARCHIVES: &[(usize, &[u8], &str, &str)] = &[
     (0, b"LZIP", "lzip data", "decompress it with lzip and convert the result"),
     (0, b"PK\x07\x08", "a zip archive that is split or spanned", "join its parts and convert the checkpoint inside"),
 ];
-
-type Row = (usize, &'static [u8], &'static str, &'static str);
 
 fn find(rows: &[Row], head: &[u8]) -> Option<Row> {
     let text = head.trim_ascii_start();

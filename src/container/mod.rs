@@ -210,14 +210,16 @@ fn sniffed(head: &[u8]) -> impl Iterator<Item = &'static Open> + '_ {
 
 /// Whether a file starts like a text, as far as its first bytes tell.
 pub(crate) fn may_be_text(path: &Path) -> bool {
-    let head = Source::open(path).and_then(|source| head(&Region::file(&source)));
-    head.is_ok_and(|head| !has_magic(&head))
+    head_of(path).is_ok_and(|head| !has_magic(&head))
 }
 
 /// Whether a file is an archive of a form that is not read here, so that nobody knows what is in it.
 pub(crate) fn may_hide_pickles(path: &Path) -> bool {
-    let head = Source::open(path).and_then(|source| head(&Region::file(&source)));
-    head.is_ok_and(|head| foreign::is_archive(&head))
+    head_of(path).is_ok_and(|head| foreign::is_archive(&head))
+}
+
+fn head_of(path: &Path) -> Result<Vec<u8>> {
+    head(&Region::file(&Source::open(path)?))
 }
 
 fn head(region: &Region) -> Result<Vec<u8>> {

@@ -103,8 +103,13 @@ impl Member {
     pub(super) fn pickle_bytes(&self, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<(Bytes, Region)> {
         options.limits.pickle_bytes(self.len)?;
         let content = self.read(options.limits.pickle_bytes, options, findings)?;
-        let stream = if self.deflated { Region::memory(content.clone()) } else { self.stored.clone() };
+        let stream = self.stream(&content);
         Ok((content, stream))
+    }
+
+    /// The region that has its content, which was read.
+    fn stream(&self, content: &Bytes) -> Region {
+        if self.deflated { Region::memory(content.clone()) } else { self.stored.clone() }
     }
 
     /// Its content as a region, decoded once where it is compressed.
@@ -138,7 +143,7 @@ impl Member {
                 return Err(Box::<Broken>::from(error).after(graphs));
             }
         }
-        let stream = if self.deflated { Region::memory(content.clone()) } else { self.stored.clone() };
+        let stream = self.stream(&content);
         let place = self.place.clone();
         let graph = run(&content, &place, options)?;
         let end = graph.end();

@@ -5,10 +5,10 @@ use std::path::{Component, Path};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::digest::Hasher;
 use crate::error::Error;
-use crate::finding::{Finding, KINDS, Severity};
+use crate::finding::{Finding, KINDS, Severity, called_with};
 use crate::scan::Scanned;
 use crate::text::printable;
 
@@ -54,8 +54,7 @@ fn level(severity: Severity) -> &'static str {
 }
 
 fn result(index: usize, file: &Scanned, finding: &Finding) -> Value {
-    let arguments = finding.arguments.as_ref().filter(|arguments| !arguments.is_empty());
-    let arguments = arguments.map(|arguments| format!("; called with ({})", printable(arguments))).unwrap_or_default();
+    let arguments = called_with(finding.arguments.as_deref());
     json!({
         "ruleId": finding.kind,
         "ruleIndex": KINDS.iter().position(|(id, _)| *id == finding.kind),
@@ -87,14 +86,14 @@ fn location(index: usize, file: &Scanned, finding: &Finding) -> Value {
 
 /// The same for the same finding in another copy or version of the file: without its place.
 fn fingerprint(finding: &Finding) -> String {
-    let mut sha = Sha256::new();
+    let mut sha = Hasher::default();
     let parts = [Some(finding.kind), Some(&*finding.place.member), finding.global.as_deref(), finding.arguments.as_deref()];
     for part in parts {
         let part = part.unwrap_or_default();
-        sha.update((part.len() as u64).to_le_bytes());
-        sha.update(part);
+        sha.update(&(part.len() as u64).to_le_bytes());
+        sha.update(part.as_bytes());
     }
-    sha.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    sha.finish().to_string().chars().take(32).collect()
 }
 
 fn notification(index: usize, file: &Scanned, error: &Error) -> Value {

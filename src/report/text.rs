@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::finding::Severity;
+use crate::finding::{Severity, called_with};
 use crate::ledger::{FindingRecord, Ledger, LoweredRecord};
 use crate::text::{bytes, count, printable, quoted};
 
@@ -193,12 +193,7 @@ fn notes(text: &mut String, ledger: &Ledger) {
 }
 
 fn finding(finding: &FindingRecord) -> String {
-    let arguments = finding
-        .arguments
-        .as_ref()
-        .filter(|arguments| !arguments.is_empty())
-        .map(|arguments| format!("; called with ({})", printable(arguments)))
-        .unwrap_or_default();
+    let arguments = called_with(finding.arguments.as_deref());
     format!("{}: {}{arguments} (at {})", finding.severity, printable(&finding.message), place(&finding.member, finding.offset))
 }
 

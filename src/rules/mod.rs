@@ -5,13 +5,14 @@ mod callable;
 mod duplicate_key;
 mod embedded_source;
 mod oddity;
+mod preview;
 mod python_source;
 pub(crate) mod sources;
 mod state;
 mod tensor_escapes;
 
 use crate::error::{self, Result};
-use crate::finding::{Finding, Severity, capped};
+use crate::finding::{Finding, Severity, called_with, capped};
 use crate::pickle::Graph;
 
 /// What a rule finds, one after another: of a million findings only the first are kept.
@@ -76,11 +77,6 @@ pub(crate) fn refuse(findings: &[Finding], deny: Deny) -> Result<()> {
         1 => String::new(),
         n => format!(", and {}", crate::text::count(n as u64 - 1, "more finding")),
     };
-    let arguments = worst
-        .arguments
-        .as_ref()
-        .filter(|arguments| !arguments.is_empty())
-        .map(|arguments| format!("; called with ({arguments})"))
-        .unwrap_or_default();
+    let arguments = called_with(worst.arguments.as_deref());
     Err(error::denied(format!("{}{arguments}{more}", worst.message)).at(&worst.place))
 }
