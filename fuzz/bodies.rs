@@ -228,7 +228,7 @@ fn walk(graph: &Graph) -> Vec<String> {
                 | Node::Text(blob)
                 | Node::Str(blob)
                 | Node::Long(blob)
-                | Node::LongText(blob) => graph.blob_shared(*blob),
+                | Node::LongText(blob) => graph.blob_shared(blob),
                 _ => Bytes::new(),
             };
             format!(

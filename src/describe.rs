@@ -16,7 +16,7 @@ fn name(graph: &Graph, key: NodeId) -> String {
 pub(crate) fn value(graph: &Graph, id: NodeId) -> String {
     match graph.node(id) {
         Node::None => "None".to_owned(),
-        Node::Bool(value) => if *value { "True" } else { "False" }.to_owned(),
+        Node::Bool(value) => if value { "True" } else { "False" }.to_owned(),
         Node::Int(value) => value.to_string(),
         Node::Long(_) | Node::LongText(_) => "an integer beyond 64 bits".to_owned(),
         Node::Float(value) => value.to_string(),

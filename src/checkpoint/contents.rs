@@ -94,7 +94,7 @@ fn other_state(state: NodeId) -> Entry {
 /// The pairs that an argument of a mapping's constructor gives: a dict, or a list of pairs.
 pub(super) fn given_pairs(graph: &Graph, arg: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
     match graph.node(arg) {
-        Node::Dict(pairs) => Some(pairs.clone()),
+        Node::Dict(pairs) => Some(pairs.to_vec()),
         Node::List(items) | Node::Tuple(items) => items
             .iter()
             .map(|&item| match graph.sequence(item) {
@@ -107,7 +107,7 @@ pub(super) fn given_pairs(graph: &Graph, arg: NodeId) -> Option<Vec<(NodeId, Nod
 }
 
 /// The pairs of a mapping object: those of its constructor, then those set on it.
-pub(crate) fn mapping_pairs(graph: &Graph, object: &Object) -> Vec<(NodeId, NodeId)> {
+pub(crate) fn mapping_pairs(graph: &Graph, object: Object<'_>) -> Vec<(NodeId, NodeId)> {
     let args = graph.tuple(object.args).unwrap_or_default();
     let given = args.iter().filter_map(|&arg| given_pairs(graph, arg)).flatten();
     given.chain(object.items.iter().copied()).collect()
@@ -116,7 +116,7 @@ pub(crate) fn mapping_pairs(graph: &Graph, object: &Object) -> Vec<(NodeId, Node
 /// The pairs of a dict, or of an object of a known mapping class that holds nothing but pairs.
 fn pairs_of(graph: &Graph, node: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
     let pairs = match graph.node(node) {
-        Node::Dict(pairs) => pairs.clone(),
+        Node::Dict(pairs) => pairs.to_vec(),
         Node::Object(object) => {
             let global = graph.global(object.callable)?;
             let known = matches!(meaning(&global.module, &global.name), Some(Meaning::Mapping));
@@ -146,7 +146,7 @@ pub(super) struct Module {
 }
 
 impl Module {
-    pub fn of(graph: &Graph, object: &Object) -> Option<Module> {
+    pub fn of(graph: &Graph, object: Object<'_>) -> Option<Module> {
         let (&state, earlier) = object.states.split_last()?;
         let mut other_states = earlier.to_vec();
         let dict = match graph.tuple(state) {
@@ -218,7 +218,7 @@ pub(super) struct EmbeddedSource {
 }
 
 impl EmbeddedSource {
-    pub fn of(graph: &Graph, object: &Object) -> Option<Self> {
+    pub fn of(graph: &Graph, object: Object<'_>) -> Option<Self> {
         let global = graph.global(object.callable)?;
         let Some(Meaning::EmbeddedSource) = meaning(&global.module, &global.name) else { return None };
         let &[description] = graph.tuple(object.args)? else { return None };
@@ -228,18 +228,16 @@ impl EmbeddedSource {
         Some(EmbeddedSource { state, rest })
     }
 
-    /// The object as one of a class that is imported would be: given its state, and no arguments.
-    pub fn as_object(&self, object: &Object) -> Object {
-        let states = std::iter::once(self.state).chain(object.states.iter().copied()).collect();
-        // The callable is a name, in which nothing is.
-        Object { args: object.callable, states, ..object.clone() }
+    /// The states that the object is given when its description has been understood.
+    pub fn states(&self, object: Object<'_>) -> Vec<NodeId> {
+        std::iter::once(self.state).chain(object.states.iter().copied()).collect()
     }
 }
 
 /// The members of a set, or of whatever else answers Python's `in` by its members.
 fn set_items(graph: &Graph, set: NodeId) -> Option<Vec<NodeId>> {
     match graph.node(set) {
-        Node::Set(items) | Node::FrozenSet(items) | Node::List(items) | Node::Tuple(items) => Some(items.clone()),
+        Node::Set(items) | Node::FrozenSet(items) | Node::List(items) | Node::Tuple(items) => Some(items.to_vec()),
         Node::Dict(pairs) => Some(pairs.iter().map(|(key, _)| *key).collect()),
         Node::Object(object) => {
             let global = graph.global(object.callable)?;
@@ -248,7 +246,7 @@ fn set_items(graph: &Graph, set: NodeId) -> Option<Vec<NodeId>> {
                 [] => &[],
                 [items, ..] => graph.sequence(*items)?,
             };
-            Some(given.iter().chain(&object.appended).copied().collect())
+            Some(given.iter().chain(object.appended).copied().collect())
         }
         _ => None,
     }

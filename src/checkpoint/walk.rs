@@ -248,11 +248,12 @@ impl<'a> Walk<'a> {
         items.take(at_most).map(|(i, &item)| Entry::new(Step::index(from + i), item)).collect()
     }
 
-    fn object_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
+    fn object_entries(&mut self, node: NodeId, object: Object<'_>) -> Result<Vec<Entry>> {
         let graph = self.graph;
         if let Some(source) = EmbeddedSource::of(graph, object) {
-            let object = source.as_object(object);
-            let mut entries = self.object_entries(node, &object)?;
+            let states = source.states(object);
+            // The callable is a name, in which nothing is: a class that is imported is given its state, and no arguments.
+            let mut entries = self.object_entries(node, Object { args: object.callable, states: &states, ..object })?;
             let rest = source
                 .rest
                 .into_iter()
@@ -263,14 +264,14 @@ impl<'a> Walk<'a> {
         if let Some(module) = Module::of(graph, object) {
             let mut entries = module.entries(graph, &|id| self.holds[id.index()]);
             // What an nn.Module has beyond its dict is no part of its state_dict().
-            let others = self.own_entries(node, &Object { states: module.other_states, ..object.clone() })?;
+            let others = self.own_entries(node, Object { states: &module.other_states, ..object })?;
             entries.extend(others.into_iter().map(|entry| Entry { aside: entry.aside.or(Some(NOT_IN_STATE_DICT)), ..entry }));
             return Ok(entries);
         }
         self.own_entries(node, object)
     }
 
-    fn own_entries(&mut self, node: NodeId, object: &Object) -> Result<Vec<Entry>> {
+    fn own_entries(&mut self, node: NodeId, object: Object<'_>) -> Result<Vec<Entry>> {
         let graph = self.graph;
         let meaning = graph.global(object.callable).and_then(|global| meaning(&global.module, &global.name));
         let args = graph.tuple(object.args).unwrap_or_default();
@@ -293,7 +294,7 @@ impl<'a> Walk<'a> {
                 let understood = given.iter().map(Option::is_some).collect();
                 let pairs: Vec<_> = given.into_iter().flatten().flatten().chain(object.items.iter().copied()).collect();
                 let mut entries = self.keyed(pairs);
-                entries.extend(self.indexed(&object.appended, 0));
+                entries.extend(self.indexed(object.appended, 0));
                 (entries, understood)
             }
             Some(Meaning::Sequence) => {
@@ -303,13 +304,13 @@ impl<'a> Walk<'a> {
                     return Err(error::opaque(&graph.place(node), "a deque is given more items than it keeps, which no library writes"));
                 }
                 let mut entries = self.indexed(given.unwrap_or_default(), 0);
-                entries.extend(self.indexed(&object.appended, given.unwrap_or_default().len()));
+                entries.extend(self.indexed(object.appended, given.unwrap_or_default().len()));
                 entries.extend(self.keyed(object.items.iter().copied()));
                 (entries, vec![given.is_some()])
             }
             _ => {
                 let mut entries = self.keyed(object.items.iter().copied());
-                entries.extend(self.indexed(&object.appended, 0));
+                entries.extend(self.indexed(object.appended, 0));
                 (entries, Vec::new())
             }
         };
@@ -320,7 +321,7 @@ impl<'a> Walk<'a> {
             entries.push(Entry::new(Step::new(StepKind::Attribute, "__args__"), object.args));
         }
         entries.extend(object.kwargs.map(|kwargs| Entry::new(Step::new(StepKind::Attribute, "__kwargs__"), kwargs)));
-        entries.extend(state_entries(graph, &object.states, &|id| self.holds[id.index()]));
+        entries.extend(state_entries(graph, object.states, &|id| self.holds[id.index()]));
         entries.push(Entry::new(Step::new(StepKind::Attribute, "__callable__"), object.callable));
         Ok(entries)
     }

@@ -135,7 +135,7 @@ fn as_plain_pickle(stream: &Bytes, start: &Place, options: &ReadOptions, is_othe
         Ok(graph) => vec![graph],
         Err(broken) => broken.graphs,
     };
-    let is_made = |node: &Node| matches!(node, Node::Object(_) | Node::Global(_) | Node::Dynamic(..));
+    let is_made = |node: Node<'_>| matches!(node, Node::Object(_) | Node::Global(_) | Node::Dynamic(..));
     built(graphs, |graph| graph.ids().any(|id| is_made(graph.node(id)) && is_other(graph.offset(id))), options)
 }
 

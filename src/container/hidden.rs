@@ -51,8 +51,8 @@ pub(crate) fn in_bytes(graph: &Graph, options: &ReadOptions) -> Vec<Graph> {
     let mut graphs = Vec::new();
     for id in graph.ids() {
         let bytes = match graph.node(id) {
-            Node::Bytes(blob) | Node::ByteArray(blob) | Node::Str(blob) if has_magic(graph.blob(*blob)) => graph.blob_shared(*blob),
-            Node::Text(blob) => match latin1(graph.blob(*blob)) {
+            Node::Bytes(blob) | Node::ByteArray(blob) | Node::Str(blob) if has_magic(graph.blob(blob)) => graph.blob_shared(blob),
+            Node::Text(blob) => match latin1(graph.blob(blob)) {
                 Some(bytes) => bytes.into(),
                 None => continue,
             },

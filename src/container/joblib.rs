@@ -183,7 +183,7 @@ impl<'a> Spliced<'a> {
             Some("F") => true,
             _ => return Err(bad("has an order other than C and F")),
         };
-        let padded = state.get("numpy_array_alignment_bytes").is_some_and(|n| graph.node(n) != &Node::None);
+        let padded = state.get("numpy_array_alignment_bytes").is_some_and(|n| graph.node(n) != Node::None);
         let padding = match (padded, self.stream.get(at as usize)) {
             (false, _) => 0,
             (true, Some(&n)) => 1 + u64::from(n),
@@ -313,7 +313,7 @@ struct State<'a> {
 
 impl<'a> State<'a> {
     fn of(graph: &'a Graph, id: NodeId) -> Option<Self> {
-        match graph.object(id)?.states.as_slice() {
+        match graph.object(id)?.states {
             [state] => match graph.node(*state) {
                 // Another attribute could stand over a method of the class.
                 Node::Dict(pairs)

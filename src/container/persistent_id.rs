@@ -61,7 +61,7 @@ impl StorageRef {
                 };
                 let (view, view_key) = match rest.first() {
                     None => (None, None),
-                    Some(&view) if graph.node(view) == &Node::None => (None, None),
+                    Some(&view) if graph.node(view) == Node::None => (None, None),
                     Some(&view) => match graph.tuple(view) {
                         Some(&[key, offset, size]) => {
                             let key = graph

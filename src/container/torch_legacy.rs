@@ -95,8 +95,8 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
 /// Whether the first two pickles are what torch writes.
 fn check([magic, version, ..]: &[Graph; 5]) -> Result<()> {
     let is_magic = match magic.node(magic.root()) {
-        Node::Long(blob) => magic.blob(*blob) == MAGIC,
-        Node::LongText(blob) => magic.blob(*blob) == MAGIC_TEXT,
+        Node::Long(blob) => magic.blob(blob) == MAGIC,
+        Node::LongText(blob) => magic.blob(blob) == MAGIC_TEXT,
         _ => false,
     };
     if !is_magic {
@@ -110,7 +110,7 @@ fn check([magic, version, ..]: &[Graph; 5]) -> Result<()> {
 
 fn little_endian(system: &Graph) -> Option<bool> {
     match system.node(system.get(system.root(), "little_endian")?) {
-        Node::Bool(little) => Some(*little),
+        Node::Bool(little) => Some(little),
         _ => None,
     }
 }
@@ -122,7 +122,7 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
     let mut views: HashMap<String, (StorageRef, NodeId)> = HashMap::new();
     for id in graph.ids() {
         if let Node::Persistent(pid) = graph.node(id)
-            && let Some(storage) = StorageRef::read(graph, *pid)?
+            && let Some(storage) = StorageRef::read(graph, pid)?
         {
             if let Some(key) = &storage.view_key {
                 let (first, _) = views.entry(key.clone()).or_insert_with(|| (storage.clone(), id));

@@ -120,7 +120,7 @@ fn reductions(graph: &Graph) -> Result<Vec<Reduction>> {
     let mut by_number: HashMap<(usize, Identity<'_>), usize> = HashMap::new();
     for id in graph.ids() {
         let Node::Persistent(pid) = graph.node(id) else { continue };
-        let Some(&[tag, number, function, args]) = graph.tuple(*pid) else { continue };
+        let Some(&[tag, number, function, args]) = graph.tuple(pid) else { continue };
         if !graph.is_word_or_bytes(tag, "reduce_package") {
             continue;
         }

@@ -73,7 +73,7 @@ fn data(
     for id in graph.ids() {
         let Node::Persistent(pid) = graph.node(id) else { continue };
         // A tuple is a class with its source.
-        let Some(key) = key(graph, *pid) else { continue };
+        let Some(key) = key(graph, pid) else { continue };
         let value = match (tensors.get(&key), storages.classes.get(&key)) {
             (Some(tensor), _) => Given::Tensor(tensor.clone()),
             (None, Some((root, class, ..))) => Given::Storage(root.clone(), *class),
@@ -95,7 +95,7 @@ fn find<'a>(members: &'a [TarMember], name: &str, wanted_by: &str) -> Result<&'a
 fn key(graph: &Graph, id: NodeId) -> Option<String> {
     match graph.node(id) {
         Node::Int(key) => Some(key.to_string()),
-        Node::Long(blob) => Some(format!("0x{}", graph.blob(*blob).iter().rev().map(|byte| format!("{byte:02x}")).collect::<String>())),
+        Node::Long(blob) => Some(format!("0x{}", graph.blob(blob).iter().rev().map(|byte| format!("{byte:02x}")).collect::<String>())),
         _ => graph.str_or_ascii(id).map(str::to_owned),
     }
 }

@@ -205,14 +205,14 @@ impl Writer<'_> {
         unique.into_iter().map(|(key, value)| (Step::key(self.graph, key).name.to_string(), value)).collect()
     }
 
-    fn object(&self, object: &Object) -> (Shape, Vec<(String, NodeId)>) {
+    fn object(&self, object: Object<'_>) -> (Shape, Vec<(String, NodeId)>) {
         let graph = self.graph;
         let global = graph.global(object.callable);
         let meaning = global.and_then(|global| meaning(&global.module, &global.name));
         let args = graph.tuple(object.args).unwrap_or_default();
         if matches!(meaning, Some(Meaning::Sequence)) || global.is_some_and(|global| global.path() == "torch.Size") {
             let given = args.first().and_then(|&arg| graph.sequence(arg)).unwrap_or_default();
-            return (Shape::List(Vec::new()), indexed(&[given, &object.appended].concat()));
+            return (Shape::List(Vec::new()), indexed(&[given, object.appended].concat()));
         }
         if matches!(meaning, Some(Meaning::Mapping)) {
             return (Shape::Map(Map::new()), self.keyed(&mapping_pairs(graph, object)));
@@ -224,21 +224,21 @@ impl Writer<'_> {
             rest.push(("$args".to_owned(), object.args));
         }
         rest.extend(object.kwargs.map(|kwargs| ("$kwargs".to_owned(), kwargs)));
-        rest.extend(self.keyed(&object.items));
-        rest.extend(indexed(&object.appended));
-        rest.extend(state_entries(graph, &object.states, &|_| true).into_iter().map(|entry| (entry.step.name.to_string(), entry.node)));
+        rest.extend(self.keyed(object.items));
+        rest.extend(indexed(object.appended));
+        rest.extend(state_entries(graph, object.states, &|_| true).into_iter().map(|entry| (entry.step.name.to_string(), entry.node)));
         (Shape::Map(map), rest)
     }
 
-    fn simple(&self, id: NodeId, node: &Node) -> Value {
+    fn simple(&self, id: NodeId, node: Node<'_>) -> Value {
         match node {
             Node::Bool(value) => json!(value),
             Node::Int(value) => json!(value),
-            Node::Long(blob) => match integer(self.graph.blob(*blob)) {
+            Node::Long(blob) => match integer(self.graph.blob(blob)) {
                 Some(digits) => json!({ "$int": digits }),
                 None => json!({ "$int": format!("{} bytes", blob.len()) }),
             },
-            Node::LongText(blob) => json!({ "$int": String::from_utf8_lossy(self.graph.blob(*blob)) }),
+            Node::LongText(blob) => json!({ "$int": String::from_utf8_lossy(self.graph.blob(blob)) }),
             Node::Float(value) if value.is_finite() => json!(value),
             Node::Float(value) => json!({ "$float": value.to_string() }),
             Node::Text(_) | Node::Str(_) => match self.graph.text(id) {
@@ -246,7 +246,7 @@ impl Writer<'_> {
                 Some(text) => json!({ "$text": text.lossy() }),
                 None => json!(&*Step::key(self.graph, id).name), // a Python 2 string that is not UTF-8, as Latin-1
             },
-            Node::Bytes(blob) | Node::ByteArray(blob) if blob.len() <= MAX_BYTES => json!({ "$bytes": hex(self.graph.blob(*blob).iter()) }),
+            Node::Bytes(blob) | Node::ByteArray(blob) if blob.len() <= MAX_BYTES => json!({ "$bytes": hex(self.graph.blob(blob).iter()) }),
             Node::Bytes(blob) | Node::ByteArray(blob) => json!({ "$bytes": format!("{} bytes", blob.len()) }),
             Node::Global(_) => json!({ "$global": self.graph.global(id).map(|global| global.path()) }),
             Node::Persistent(_) => json!({ "$storage": self.graph.place(id).to_string() }),
@@ -257,12 +257,12 @@ impl Writer<'_> {
 
 /// The items of a numpy array of objects, whose state is `(version, shape, dtype, is_fortran, items)`; of one without dimensions
 /// the only item.
-fn items(graph: &Graph, object: &Object) -> Option<NodeId> {
+fn items(graph: &Graph, object: Object<'_>) -> Option<NodeId> {
     let global = graph.global(object.callable)?;
     let known = global.name == "_reconstruct" && global.module.starts_with("numpy.");
     let &[.., shape, _, _, items] = graph.tuple(*object.states.first()?)? else { return None };
     match graph.node(items) {
-        Node::List(list) if known => match (graph.tuple(shape)?, list.as_slice()) {
+        Node::List(list) if known => match (graph.tuple(shape)?, list) {
             ([], &[only]) => Some(only),
             _ => Some(items),
         },
@@ -271,7 +271,7 @@ fn items(graph: &Graph, object: &Object) -> Option<NodeId> {
 }
 
 /// What a call gives back that only says the type of its argument.
-fn same(graph: &Graph, object: &Object) -> Option<NodeId> {
+fn same(graph: &Graph, object: Object<'_>) -> Option<NodeId> {
     let global = graph.global(object.callable)?;
     let Some(Meaning::Same) = meaning(&global.module, &global.name) else { return None };
     graph.tuple(object.args)?.first().copied()

@@ -13,7 +13,7 @@ const MAX_TEXT: usize = 1024;
 const MAX_ARGS: usize = 8;
 
 /// The word for an object, if it has one. Nothing that was changed after it was made has one.
-pub(super) fn word(graph: &Graph, object: &Object) -> Option<Value> {
+pub(super) fn word(graph: &Graph, object: Object<'_>) -> Option<Value> {
     let is_plain = object.states.is_empty() && object.items.is_empty() && object.appended.is_empty() && object.kwargs.is_none();
     let args = graph.tuple(object.args)?;
     let class = class(graph, object.callable)?;
@@ -70,7 +70,7 @@ fn plain(graph: &Graph, id: NodeId) -> Option<String> {
         Node::Bool(true) => Some("True".to_owned()),
         Node::Bool(false) => Some("False".to_owned()),
         Node::Int(value) => Some(value.to_string()),
-        Node::Float(value) => Some(crate::names::float_repr(*value)),
+        Node::Float(value) => Some(crate::names::float_repr(value)),
         Node::Text(_) | Node::Str(_) => short(graph, id).map(|text| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))),
         _ => None,
     }
@@ -139,7 +139,7 @@ fn number(graph: &Graph, args: &[NodeId]) -> Option<Value> {
 /// A few bytes, also as Python 3 writes them below protocol 3: `_codecs.encode(text, 'latin1')`.
 fn bytes(graph: &Graph, id: NodeId) -> Option<Vec<u8>> {
     match graph.node(id) {
-        Node::Bytes(blob) | Node::Str(blob) => Some(graph.blob(*blob).to_vec()).filter(|bytes| bytes.len() <= MAX_TEXT),
+        Node::Bytes(blob) | Node::Str(blob) => Some(graph.blob(blob).to_vec()).filter(|bytes| bytes.len() <= MAX_TEXT),
         Node::Object(object) if graph.global(object.callable).is_some_and(|global| global.path() == "_codecs.encode") => {
             let &[text, _] = graph.tuple(object.args)? else { return None };
             latin_bytes(graph, text)

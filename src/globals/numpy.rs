@@ -204,6 +204,6 @@ fn latin1(reader: &mut Reader<'_>, call: &Call, text: NodeId) -> Result<Value> {
     let Node::Text(blob) = reader.graph().node(text) else {
         return Err(reader.bad_call(call, "encodes something that is no text"));
     };
-    let len = reader.once_for(text, |graph| latin1_len(graph.blob(*blob)));
-    Ok(Value::Bytes(Content::Latin1(reader.blob_region(*blob)), len))
+    let len = reader.once_for(text, |graph| latin1_len(graph.blob(blob)));
+    Ok(Value::Bytes(Content::Latin1(reader.blob_region(blob)), len))
 }

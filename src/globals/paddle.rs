@@ -19,13 +19,13 @@ const NAMES: &str = "StructuredToParameterName@@";
 const SLICES: &str = "UnpackBigParamInfor@@";
 
 /// The array of `eval('data', {'data': array})`.
-pub(crate) fn evaluated(graph: &Graph, id: NodeId, object: &Object) -> Option<NodeId> {
+pub(crate) fn evaluated(graph: &Graph, id: NodeId, object: Object<'_>) -> Option<NodeId> {
     if !is_builtin(graph, object, "eval") {
         return None;
     }
     let &[code, names] = graph.tuple(object.args)? else { return None };
     let Node::Dict(pairs) = graph.node(names) else { return None };
-    let &[(key, array)] = pairs.as_slice() else { return None };
+    let &[(key, array)] = pairs else { return None };
     let exact = is_plain_call(object)
         && matches!(graph.node(code), Node::Text(_))
         && graph.is_word(code, &["data"])
@@ -35,7 +35,7 @@ pub(crate) fn evaluated(graph: &Graph, id: NodeId, object: &Object) -> Option<No
 }
 
 /// The array of `tuple((name, array))`.
-pub(super) fn named(graph: &Graph, object: &Object) -> Option<NodeId> {
+pub(super) fn named(graph: &Graph, object: Object<'_>) -> Option<NodeId> {
     if !is_builtin(graph, object, "tuple") {
         return None;
     }
@@ -44,11 +44,11 @@ pub(super) fn named(graph: &Graph, object: &Object) -> Option<NodeId> {
     (is_plain_call(object) && matches!(graph.node(name), Node::Text(_) | Node::Str(_)) && graph.object(array).is_some()).then_some(array)
 }
 
-fn is_builtin(graph: &Graph, object: &Object, name: &str) -> bool {
+fn is_builtin(graph: &Graph, object: Object<'_>, name: &str) -> bool {
     graph.global(object.callable).is_some_and(|global| global.name == name && matches!(global.module.as_str(), "builtins" | "__builtin__"))
 }
 
-fn is_plain_call(object: &Object) -> bool {
+fn is_plain_call(object: Object<'_>) -> bool {
     object.origin == Origin::Reduce
         && object.states.is_empty()
         && object.items.is_empty()

@@ -38,8 +38,8 @@ pub(super) fn repr(graph: &Graph, key: NodeId) -> String {
 
 pub(super) fn name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String, Option<Unnameable>) {
     match graph.node(key) {
-        Node::Text(blob) | Node::Str(blob) | Node::Bytes(blob) if is_too_long(*blob) => {
-            let start = &graph.blob(*blob)[..SHOWN_BYTES];
+        Node::Text(blob) | Node::Str(blob) | Node::Bytes(blob) if is_too_long(blob) => {
+            let start = &graph.blob(blob)[..SHOWN_BYTES];
             (String::from_utf8_lossy(start).trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned(), Some(Unnameable::TooLong))
         }
         Node::Text(_) => match graph.text(key) {
@@ -49,13 +49,13 @@ pub(super) fn name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String,
         },
         Node::Str(blob) | Node::Bytes(blob) => match graph.str(key) {
             Some(text) => (text.to_owned(), None),
-            None => (latin1(graph.blob(*blob)), None),
+            None => (latin1(graph.blob(blob)), None),
         },
         Node::Int(value) => (value.to_string(), None),
         Node::Bool(true) => ("True".to_owned(), None),
         Node::Bool(false) => ("False".to_owned(), None),
         Node::None => ("None".to_owned(), None),
-        Node::Float(value) => (float_repr(*value), None),
+        Node::Float(value) => (float_repr(value), None),
         Node::Global(_) => (graph.global(key).map(|global| global.path()).unwrap_or_default(), None),
         Node::Tuple(items) => {
             let mut name = String::new();
@@ -78,8 +78,8 @@ pub(super) fn name(graph: &Graph, key: NodeId, parts_left: &mut u32) -> (String,
             }
             (name, None)
         }
-        Node::Long(blob) if blob.len() <= integer::MAX_BYTES => (integer::decimal(graph.blob(*blob)), None),
-        Node::LongText(blob) => (latin1(graph.blob(*blob)), None),
+        Node::Long(blob) if blob.len() <= integer::MAX_BYTES => (integer::decimal(graph.blob(blob)), None),
+        Node::LongText(blob) => (latin1(graph.blob(blob)), None),
         Node::Long(_) => ("<int>".to_owned(), Some(Unnameable::Invalid("its key is an integer of more than a thousand bits"))),
         // Bytes as Python 3 writes them below protocol 3.
         Node::Object(object) if graph.global(object.callable).is_some_and(|global| global.path() == "_codecs.encode") => {
@@ -130,16 +130,16 @@ pub(crate) fn identity(graph: &Graph, key: NodeId) -> Identity<'_> {
 fn identity_of_parts<'a>(graph: &'a Graph, key: NodeId, parts_left: &mut u32) -> Identity<'a> {
     match graph.node(key) {
         Node::None => Identity::None,
-        Node::Bool(value) => Identity::Small((*value).into()),
-        Node::Int(value) => Identity::Small(*value),
-        Node::Long(blob) if blob.len() <= integer::MAX_BYTES => integer_identity(integer::shortest(graph.blob(*blob))),
-        Node::LongText(blob) => integer_identity(integer::of_text(graph.blob(*blob))),
+        Node::Bool(value) => Identity::Small(value.into()),
+        Node::Int(value) => Identity::Small(value),
+        Node::Long(blob) if blob.len() <= integer::MAX_BYTES => integer_identity(integer::shortest(graph.blob(blob))),
+        Node::LongText(blob) => integer_identity(integer::of_text(graph.blob(blob))),
         Node::Float(value) if value.is_nan() => Identity::Object(key),
-        Node::Float(value) if value.trunc() == *value && value.is_finite() => integer_identity(integer::of_float(*value)),
+        Node::Float(value) if value.trunc() == value && value.is_finite() => integer_identity(integer::of_float(value)),
         Node::Float(value) => Identity::Float(value.to_bits()),
         // In Python 3 both are text; a Python 2 string that is no UTF-8 is its bytes.
-        Node::Text(blob) | Node::Str(blob) if !is_too_long(*blob) => Identity::Text(graph.blob(*blob)),
-        Node::Bytes(blob) if !is_too_long(*blob) => Identity::Bytes(graph.blob(*blob)),
+        Node::Text(blob) | Node::Str(blob) if !is_too_long(blob) => Identity::Text(graph.blob(blob)),
+        Node::Bytes(blob) if !is_too_long(blob) => Identity::Bytes(graph.blob(blob)),
         Node::Global(_) => graph.global(key).map_or(Identity::Object(key), |global| Identity::Global(&global.module, &global.name)),
         Node::Tuple(items) => {
             let mut parts = Vec::new();

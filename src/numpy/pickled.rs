@@ -33,8 +33,8 @@ impl NumpyDtype {
 /// The order flag in the state of an array: a bool, or an integer as numpy reads it too.
 pub(crate) fn is_fortran(graph: &Graph, flag: NodeId) -> Option<bool> {
     match graph.node(flag) {
-        Node::Bool(fortran) => Some(*fortran),
-        Node::Int(fortran) => Some(*fortran != 0),
+        Node::Bool(fortran) => Some(fortran),
+        Node::Int(fortran) => Some(fortran != 0),
         _ => None,
     }
 }
@@ -73,7 +73,7 @@ fn dtype(graph: &Graph, id: NodeId, depth_left: u32, fields_left: &mut u32) -> R
         return Err("is no copy, and is given a state all the same");
     }
     let state = object.states.first().and_then(|&state| graph.tuple(state)).unwrap_or_default();
-    let given = |index: usize| state.get(index).copied().filter(|&id| graph.node(id) != &Node::None);
+    let given = |index: usize| state.get(index).copied().filter(|&id| graph.node(id) != Node::None);
     let byteorder = state.get(1).and_then(|&id| graph.str_or_ascii(id)).unwrap_or_default();
     if let (Some(names), Some(fields)) = (given(3), given(4)) {
         return record(graph, names, fields, item_bytes(graph, given(5)), depth_left, fields_left);

@@ -1,7 +1,8 @@
 //! Streams with other bytes between their opcodes: who knows them is asked where they may stand.
 
 use crate::error::Result;
-use crate::pickle::graph::{Graph, NodeId};
+use crate::pickle::graph::Graph;
+use crate::pickle::node::NodeId;
 
 /// What stands between the opcodes of some streams.
 pub trait Between {

@@ -2,7 +2,9 @@
 
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::pickle::graph::{GlobalId, GlobalUse, Node};
+use crate::pickle::arena::Gifts;
+use crate::pickle::graph::GlobalUse;
+use crate::pickle::node::GlobalId;
 
 /// The memory that one pickle may take, and what it has taken.
 pub(super) struct Budget<'a> {
@@ -19,12 +21,17 @@ impl Budget<'_> {
     }
 }
 
-pub(super) const NODE_BYTES: usize = size_of::<Node>() + size_of::<u64>();
+/// A node and the offset of its opcode.
+pub(super) const NODE_BYTES: usize = 16;
 /// A slot of a hash map at its usual load.
 pub(super) const MEMO_BYTES: usize = 16;
 pub(super) const CHANGE_BYTES: usize = 32;
-/// An allocation of its own, and the room that a growing vector keeps free.
-pub(super) const VEC_BYTES: usize = 32;
+/// An allocation of its own, the vector, and where it stands.
+pub(super) const VEC_BYTES: usize = 56;
+/// The only state of an object.
+pub(super) const STATE_BYTES: usize = 16;
+/// What else it is given, without the items.
+pub(super) const GIFTS_BYTES: usize = size_of::<Gifts>() + 48;
 /// A row of the table of globals and one of those by their names, both with room to grow, the allocations of four texts, and a row of
 /// the record.
 pub(super) const GLOBAL_BYTES: usize = 2 * (size_of::<GlobalUse>() + size_of::<((String, String), GlobalId)>()) + 4 * 16 + 160;

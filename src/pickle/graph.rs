@@ -5,195 +5,10 @@ use std::collections::HashMap;
 
 use ::bytes::Bytes;
 
+use crate::pickle::arena::Arena;
+use crate::pickle::node::{Blob, Node, NodeId, Object, Refers};
 use crate::pickle::oddity::{Mention, Oddity, OddityKind};
 use crate::place::Place;
-
-/// An index into the arena of one [`Graph`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub(super) u32);
-
-impl NodeId {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// The same node after `nodes` others were put before it.
-    pub(crate) fn moved(self, nodes: usize) -> Self {
-        NodeId(self.0 + nodes as u32) // `Graph::adopt` counts them
-    }
-}
-
-/// An index into the table of globals of one [`Graph`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct GlobalId(pub(super) u32);
-
-/// A run of bytes: of a stream itself, or of text that had to be unescaped. 16 bytes, nothing is copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blob {
-    /// From the top: one bit that is set for unescaped text, the index of the stream, the offset in it.
-    start: u64,
-    len: u64,
-}
-
-const UNESCAPED: u64 = 1 << 63;
-const OFFSET_BITS: u32 = 44;
-const OFFSETS: u64 = (1 << OFFSET_BITS) - 1;
-/// The most streams that one graph may be made of.
-pub(super) const MAX_STREAMS: usize = 1 << (63 - OFFSET_BITS);
-
-impl Blob {
-    pub(super) fn in_stream(start: u64, len: u64) -> Self {
-        Blob { start: start & OFFSETS, len }
-    }
-
-    pub(super) fn unescaped(start: u64, len: u64) -> Self {
-        Blob { start: (start & OFFSETS) | UNESCAPED, len }
-    }
-
-    pub(super) fn moved(self, streams: usize) -> Self {
-        Blob { start: self.start + ((streams as u64) << OFFSET_BITS), len: self.len }
-    }
-
-    /// The index of the stream that the bytes belong to.
-    pub fn stream(self) -> usize {
-        ((self.start & !UNESCAPED) >> OFFSET_BITS) as usize
-    }
-
-    fn offset(self) -> u64 {
-        self.start & OFFSETS
-    }
-
-    /// The length in bytes.
-    pub fn len(self) -> u64 {
-        self.len
-    }
-
-    /// Whether there are no bytes.
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
-    /// The offset in the stream, when the bytes stand there as they are.
-    pub fn stream_offset(self) -> Option<u64> {
-        (self.start & UNESCAPED == 0).then_some(self.offset())
-    }
-}
-
-/// One value of the pickle, not interpreted.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "most variants are the types of Python that they are named after")]
-pub enum Node {
-    None,
-    Bool(bool),
-    Int(i64),
-    /// An integer beyond 64 bits: two's complement, little-endian.
-    Long(Blob),
-    /// An integer beyond 64 bits, as decimal text.
-    LongText(Blob),
-    Float(f64),
-    Bytes(Blob),
-    ByteArray(Blob),
-    Text(Blob),
-    /// A Python 2 `str`, whose encoding only its author knows.
-    Str(Blob),
-    Tuple(Vec<NodeId>),
-    List(Vec<NodeId>),
-    /// Pairs as they were set; a later pair with an equal key wins.
-    Dict(Vec<(NodeId, NodeId)>),
-    Set(Vec<NodeId>),
-    FrozenSet(Vec<NodeId>),
-    /// A name, never looked up.
-    Global(GlobalId),
-    /// A persistent id: what it stands for is the container's business.
-    Persistent(NodeId),
-    /// A name whose module or whose own name only running other calls would tell.
-    Dynamic(NodeId, NodeId),
-    /// Something that the container holds itself, without a pickle.
-    Given,
-    /// Something that was to be made by a call.
-    Object(Box<Object>),
-}
-
-/// What a node refers to, in the order of the stream.
-#[derive(Default)]
-struct Refers<'a> {
-    few: [Option<NodeId>; 3],
-    states: &'a [NodeId],
-    pairs: &'a [(NodeId, NodeId)],
-    items: &'a [NodeId],
-}
-
-impl Node {
-    fn refers(&self) -> Refers<'_> {
-        match self {
-            Node::Tuple(items) | Node::List(items) | Node::Set(items) | Node::FrozenSet(items) => Refers { items, ..Refers::default() },
-            Node::Dict(pairs) => Refers { pairs, ..Refers::default() },
-            Node::Persistent(pid) => Refers { few: [Some(*pid), None, None], ..Refers::default() },
-            Node::Dynamic(module, name) => Refers { few: [Some(*module), Some(*name), None], ..Refers::default() },
-            Node::Object(object) => Refers {
-                few: [Some(object.callable), Some(object.args), object.kwargs],
-                states: &object.states,
-                pairs: &object.items,
-                items: &object.appended,
-            },
-            _ => Refers::default(),
-        }
-    }
-
-    /// What it is, in words.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Node::None => "None",
-            Node::Bool(_) => "a bool",
-            Node::Int(_) | Node::Long(_) | Node::LongText(_) => "an int",
-            Node::Float(_) => "a float",
-            Node::Bytes(_) => "bytes",
-            Node::ByteArray(_) => "a bytearray",
-            Node::Text(_) | Node::Str(_) => "a str",
-            Node::Tuple(_) => "a tuple",
-            Node::List(_) => "a list",
-            Node::Dict(_) => "a dict",
-            Node::Set(_) | Node::FrozenSet(_) => "a set",
-            Node::Global(_) => "a global",
-            Node::Dynamic(..) => "a global whose name is computed",
-            Node::Persistent(_) => "a persistent object",
-            Node::Given => "a value of the container",
-            Node::Object(_) => "an object",
-        }
-    }
-}
-
-/// How an [`Object`] was to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// `callable(*args)`
-    Reduce,
-    /// `callable.__new__(callable, *args, **kwargs)`
-    New,
-    /// `callable(*args)` of the protocol 0 and 1 opcodes `INST` and `OBJ`
-    Instance,
-}
-
-/// "This was to be called with that, and then given this state."
-#[derive(Debug, Clone, PartialEq)]
-pub struct Object {
-    /// Which opcode was to make it.
-    pub origin: Origin,
-    /// What was to be called: nearly always a global.
-    pub callable: NodeId,
-    /// A tuple, except where the stream puts another object in its place.
-    pub args: NodeId,
-    /// The keyword arguments of `NEWOBJ_EX`, a dict.
-    pub kwargs: Option<NodeId>,
-    /// The states of `BUILD`, in order.
-    pub states: Vec<NodeId>,
-    /// `object[key] = value`, in order.
-    pub items: Vec<(NodeId, NodeId)>,
-    /// `object.append(value)` or `.add(value)`, in order.
-    pub appended: Vec<NodeId>,
-}
 
 /// A global that the pickle mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -271,9 +86,7 @@ impl Stream {
 /// gives them.
 #[derive(Debug, Clone)]
 pub struct Graph {
-    pub(super) nodes: Vec<Node>,
-    /// For each node the offset of the opcode that made it.
-    pub(super) offsets: Vec<u64>,
+    pub(super) nodes: Arena,
     /// For containers and objects that were changed after they were made, the offset of the last change.
     pub(super) changes: HashMap<NodeId, u64>,
     pub(super) globals: Vec<GlobalUse>,
@@ -294,8 +107,7 @@ pub struct Graph {
 impl Graph {
     pub(super) fn of(stream: Stream) -> Self {
         Graph {
-            nodes: Vec::new(),
-            offsets: Vec::new(),
+            nodes: Arena::default(),
             changes: HashMap::new(),
             globals: Vec::new(),
             streams: vec![stream],
@@ -316,7 +128,10 @@ impl Graph {
 
     /// The index of the stream that made a node.
     pub fn stream_of(&self, id: NodeId) -> usize {
-        self.streams.partition_point(|stream| stream.first_node <= id.0).saturating_sub(1)
+        match self.streams.len() {
+            1 => 0,
+            _ => self.streams.partition_point(|stream| stream.first_node <= id.0).saturating_sub(1),
+        }
     }
 
     /// Bytes of memory that were debited for it.
@@ -330,8 +145,8 @@ impl Graph {
     }
 
     /// The node with this id.
-    pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.index()]
+    pub fn node(&self, id: NodeId) -> Node<'_> {
+        self.nodes.get(id, || self.stream_of(id))
     }
 
     /// All nodes in the order in which they were made.
@@ -346,18 +161,18 @@ impl Graph {
 
     /// Never true: a pickle has at least its root.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.nodes.len() == 0
     }
 
     /// Whether loading it does more than make plain values.
     pub fn does_anything(&self) -> bool {
-        !self.oddities.is_empty() || self.nodes.iter().any(|node| matches!(node, Node::Object(_) | Node::Global(_) | Node::Dynamic(..)))
+        !self.oddities.is_empty() || self.ids().any(|id| matches!(self.node(id), Node::Object(_) | Node::Global(_) | Node::Dynamic(..)))
     }
 
     /// Whether it holds more than numbers and text.
     pub fn holds_data(&self) -> bool {
         self.does_anything()
-            || self.nodes.iter().any(|node| match node {
+            || self.ids().any(|id| match self.node(id) {
                 Node::Persistent(_) => true,
                 Node::Bytes(blob) | Node::ByteArray(blob) => !blob.is_empty(),
                 Node::List(items) | Node::Set(items) => !items.is_empty(),
@@ -384,12 +199,12 @@ impl Graph {
 
     /// Where the opcode is that made this node.
     pub fn place(&self, id: NodeId) -> Place {
-        self.streams[self.stream_of(id)].start.advanced(self.offsets[id.index()])
+        self.streams[self.stream_of(id)].start.advanced(self.offset(id))
     }
 
     /// The offset in the stream of the opcode that made this node.
     pub fn offset(&self, id: NodeId) -> u64 {
-        self.offsets[id.index()]
+        self.nodes.offset(id, NodeId(self.streams[self.stream_of(id)].first_node))
     }
 
     /// Whether a list, dict or set was changed by an opcode after the one that made `later`: a call that got it as an
@@ -433,7 +248,7 @@ impl Graph {
 
     /// The bytes of a blob.
     pub fn blob(&self, blob: Blob) -> &[u8] {
-        let from = blob.offset() as usize;
+        let from = blob.offset as usize;
         let to = from + blob.len as usize;
         let stream = &self.streams[blob.stream()];
         match blob.stream_offset() {
@@ -453,8 +268,8 @@ impl Graph {
     /// The text of a text node, or of a Python 2 string that is UTF-8.
     pub fn text(&self, id: NodeId) -> Option<Text<'_>> {
         let (blob, strict) = match self.node(id) {
-            Node::Text(blob) => (*blob, false),
-            Node::Str(blob) => (*blob, true),
+            Node::Text(blob) => (blob, false),
+            Node::Str(blob) => (blob, true),
             _ => return None,
         };
         let bytes = self.blob(blob);
@@ -476,7 +291,7 @@ impl Graph {
     /// Plain UTF-8 text, or bytes that are ASCII: what Python 2 wrote as `str` comes as either.
     pub fn str_or_ascii(&self, id: NodeId) -> Option<&str> {
         match self.node(id) {
-            Node::Bytes(blob) => std::str::from_utf8(self.blob(*blob)).ok().filter(|text| text.is_ascii()),
+            Node::Bytes(blob) => std::str::from_utf8(self.blob(blob)).ok().filter(|text| text.is_ascii()),
             _ => self.str(id),
         }
     }
@@ -492,7 +307,7 @@ impl Graph {
     /// Whether a node is one of these words. However long a text is, that takes no time.
     pub fn is_word(&self, id: NodeId, words: &[&str]) -> bool {
         match self.node(id) {
-            Node::Text(blob) | Node::Str(blob) => words.iter().any(|word| word.as_bytes() == self.blob(*blob)),
+            Node::Text(blob) | Node::Str(blob) => words.iter().any(|word| word.as_bytes() == self.blob(blob)),
             _ => false,
         }
     }
@@ -500,7 +315,7 @@ impl Graph {
     /// The same for a word that Python 2 may have written as bytes.
     pub fn is_word_or_bytes(&self, id: NodeId, word: &str) -> bool {
         match self.node(id) {
-            Node::Text(blob) | Node::Str(blob) | Node::Bytes(blob) => word.as_bytes() == self.blob(*blob),
+            Node::Text(blob) | Node::Str(blob) | Node::Bytes(blob) => word.as_bytes() == self.blob(blob),
             _ => false,
         }
     }
@@ -509,7 +324,7 @@ impl Graph {
     pub fn beginning(&self, id: NodeId, n_bytes: usize) -> Cow<'_, str> {
         match self.node(id) {
             Node::Text(blob) | Node::Str(blob) => {
-                let bytes = self.blob(*blob);
+                let bytes = self.blob(blob);
                 let mut end = bytes.len().min(n_bytes);
                 // Not in the middle of a character.
                 while end < bytes.len() && end > 0 && bytes[end] & 0xc0 == 0x80 {
@@ -540,13 +355,13 @@ impl Graph {
     /// The value of a key of a dict: of equal ones the last, as in Python.
     pub fn get(&self, dict: NodeId, key: &str) -> Option<NodeId> {
         match self.node(dict) {
-            Node::Dict(pairs) => pairs.iter().rev().find(|(k, _)| self.is_word_or_bytes(*k, key)).map(|(_, value)| *value),
+            Node::Dict(pairs) => pairs.iter().rev().find(|(k, _)| self.is_word_or_bytes(*k, key)).map(|&(_, value)| value),
             _ => None,
         }
     }
 
     /// The object that a node is.
-    pub fn object(&self, id: NodeId) -> Option<&Object> {
+    pub fn object(&self, id: NodeId) -> Option<Object<'_>> {
         match self.node(id) {
             Node::Object(object) => Some(object),
             _ => None,
@@ -556,7 +371,7 @@ impl Graph {
     /// The integer that a node is; a bool is not one.
     pub fn int(&self, id: NodeId) -> Option<i64> {
         match self.node(id) {
-            Node::Int(value) => Some(*value),
+            Node::Int(value) => Some(value),
             _ => None,
         }
     }

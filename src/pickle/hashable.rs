@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 
 use crate::error::Result;
-use crate::pickle::graph::{Graph, Node, NodeId};
+use crate::pickle::graph::Graph;
 use crate::pickle::machine::malformed;
+use crate::pickle::node::{Node, NodeId};
 
 /// The tuples that have no hash. A tuple has all its items from the start, so that each is looked at once, when it is made.
 #[derive(Default)]

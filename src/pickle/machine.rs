@@ -1,7 +1,6 @@
 //! Opcodes to a graph: stack, marks and memo as CPython's `_pickle.c` keeps them, and nothing is ever called.
 //!
-//! Marks are a stack of their own (no value can forge one), the memo is sparse (an index of `0xffffffff` costs one
-//! entry), and every byte that the graph takes is debited from the memory budget first.
+//! Every byte that the graph takes is debited from the memory budget first.
 
 use std::collections::HashMap;
 
@@ -9,14 +8,18 @@ use ::bytes::Bytes;
 
 use crate::error::{self, Error, Result};
 use crate::limits::Limits;
+use crate::pickle::arena::{Gifts, Growing, MAX_STREAM_BYTES};
 use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
-use crate::pickle::budget::{Budget, CHANGE_BYTES, GLOBAL_BYTES, MEMO_BYTES, NODE_BYTES, VEC_BYTES};
+use crate::pickle::budget::{Budget, CHANGE_BYTES, GIFTS_BYTES, GLOBAL_BYTES, MEMO_BYTES, NODE_BYTES, STATE_BYTES, VEC_BYTES};
 use crate::pickle::decode::{Decoder, Op};
-use crate::pickle::graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream};
+use crate::pickle::graph::{GlobalUse, Graph, Stream};
 use crate::pickle::hashable::Unhashable;
 use crate::pickle::memo::Memo;
+use crate::pickle::node::{Blob, GlobalId, Node, NodeId, Object, Origin};
 use crate::pickle::oddity::{Oddity, OddityKind};
+use crate::pickle::recent_ints::RecentInts;
+use crate::pickle::stack::Stack;
 use crate::place::Place;
 
 /// Runs the pickle at the start of `stream`, whose first byte is at `start` in the input. Bytes after `STOP` are left
@@ -35,14 +38,15 @@ pub fn run(stream: &Bytes, start: &Place, limits: &Limits) -> Result<Graph, Box<
 pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dyn Between) -> Result<Graph, Box<Broken>> {
     let mut machine = Machine {
         graph: Graph::of(Stream::new(stream.clone(), start.clone())),
-        stack: Vec::new(),
-        marks: Vec::new(),
+        stack: Stack::default(),
         memo: Memo::default(),
         global_ids: HashMap::new(),
         singletons: [None; 4],
+        ints: RecentInts::default(),
         unhashable: Unhashable::default(),
         budget: Budget { used: 0, limits },
         offset: 0,
+        offset_high: 0,
     };
     let mut decoder = Decoder::new(stream, start, limits);
     let result = machine.run(&mut decoder, limits, between);
@@ -55,20 +59,25 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
 
 struct Machine<'a> {
     graph: Graph,
-    stack: Vec<NodeId>,
-    /// Stack heights; values below the topmost are out of reach, as in C.
-    marks: Vec<usize>,
+    stack: Stack,
     memo: Memo,
     global_ids: HashMap<(String, String), GlobalId>,
     /// `None`, `True`, `False` and `()` are one node each, as in Python.
     singletons: [Option<NodeId>; 4],
+    ints: RecentInts,
     unhashable: Unhashable,
     budget: Budget<'a>,
     offset: u64,
+    /// The high half of the offset of the last node.
+    offset_high: u32,
 }
 
 impl Machine<'_> {
     fn run(&mut self, decoder: &mut Decoder<'_>, limits: &Limits, between: &mut dyn Between) -> Result<()> {
+        let bytes = self.graph.streams[0].bytes.len() as u64;
+        if bytes > MAX_STREAM_BYTES {
+            return Err(error::limit("pickle-bytes", format_args!("a stream of {bytes} bytes"), MAX_STREAM_BYTES));
+        }
         for opcodes in 1.. {
             let (offset, op) = decoder.next_op()?;
             self.offset = offset;
@@ -78,7 +87,7 @@ impl Machine<'_> {
             }
             let (is_build, is_again) = (op == Op::Build, matches!(op, Op::Get(_) | Op::Dup));
             limits.opcodes(opcodes).and_then(|()| self.step(op)).map_err(place)?;
-            let Some(&top) = self.stack.last() else { continue };
+            let Some(top) = self.stack.last() else { continue };
             if is_again {
                 between.reused(&self.graph, top).map_err(place)?;
             }
@@ -102,20 +111,20 @@ impl Machine<'_> {
             Op::Stop => unreachable!("run() ends the machine at STOP"),
             Op::Mark => {
                 self.budget.debit(size_of::<usize>())?;
-                self.marks.push(self.stack.len());
+                self.stack.push_mark();
                 Ok(())
             }
-            Op::Pop => self.pop_value_or_mark(),
-            Op::PopMark => self.above_mark("POP_MARK").map(drop),
+            Op::Pop => self.stack.pop_value_or_mark(),
+            Op::PopMark => self.stack.above_mark("POP_MARK").map(drop),
             Op::Dup => {
-                let top = self.top("DUP")?;
+                let top = self.stack.top("DUP")?;
                 self.push_id(top)
             }
             Op::None => self.singleton(0, Node::None),
             Op::Bool(true) => self.singleton(1, Node::Bool(true)),
             Op::Bool(false) => self.singleton(2, Node::Bool(false)),
-            Op::EmptyTuple => self.singleton(3, Node::Tuple(Vec::new())),
-            Op::Int(value) => self.push(Node::Int(value)),
+            Op::EmptyTuple => self.singleton(3, Node::Tuple(&[])),
+            Op::Int(value) => self.push_int(value),
             Op::Float(value) => self.push(Node::Float(value)),
             Op::Long(bytes) => self.push_blob(Node::Long, bytes),
             Op::LongText(digits) => self.push_blob(Node::LongText, digits),
@@ -125,51 +134,53 @@ impl Machine<'_> {
             Op::Str(bytes) => self.push_blob(Node::Str, bytes),
             Op::TextOwned(bytes) => self.push_unescaped(Node::Text, &bytes),
             Op::StrOwned(bytes) => self.push_unescaped(Node::Str, &bytes),
-            Op::EmptyList => self.push(Node::List(Vec::new())),
-            Op::EmptyDict => self.push(Node::Dict(Vec::new())),
-            Op::EmptySet => self.push(Node::Set(Vec::new())),
-            Op::Tuple => match self.above_mark("TUPLE")? {
-                items if items.is_empty() => self.singleton(3, Node::Tuple(items)),
-                items => self.push_tuple(items),
+            Op::EmptyList => self.push(Node::List(&[])),
+            Op::EmptyDict => self.push(Node::Dict(&[])),
+            Op::EmptySet => self.push(Node::Set(&[])),
+            Op::Tuple => match self.stack.above_mark("TUPLE")? {
+                items if items.is_empty() => self.singleton(3, Node::Tuple(&[])),
+                items => self.push_tuple(&items),
             },
             Op::TupleOf(n) => {
-                let items = self.pop_n(n, "TUPLE1, TUPLE2 or TUPLE3")?;
-                self.push_tuple(items)
+                let items = self.stack.pop_n(n, "TUPLE1, TUPLE2 or TUPLE3")?;
+                self.push_tuple(&items)
             }
             Op::List => {
-                let items = self.above_mark("LIST")?;
-                self.push_items(Node::List, items)
+                let items = self.stack.above_mark("LIST")?;
+                self.debit_growing(items.len())?;
+                self.push(Node::List(&items))
             }
             Op::FrozenSet => {
-                let items = self.above_mark("FROZENSET")?;
+                let items = self.stack.above_mark("FROZENSET")?;
                 self.unhashable.check(&self.graph, items.iter().copied())?;
-                self.push_items(Node::FrozenSet, items)
+                self.budget.debit(size_of_val(&items[..]))?;
+                self.push(Node::FrozenSet(&items))
             }
             Op::Dict => {
-                let items = self.above_mark("DICT")?;
-                self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
+                let items = self.stack.above_mark("DICT")?;
+                self.debit_growing(items.len())?;
                 let pairs = pairs(&items, "DICT")?;
                 self.unhashable.check(&self.graph, pairs.iter().map(|(key, _)| *key))?;
-                self.push(Node::Dict(pairs))
+                self.push(Node::Dict(&pairs))
             }
             Op::Append => {
-                let item = self.pop("APPEND")?;
+                let item = self.stack.pop("APPEND")?;
                 self.extend("APPEND", vec![item])
             }
             Op::Appends => {
-                let items = self.above_mark("APPENDS")?;
+                let items = self.stack.above_mark("APPENDS")?;
                 self.extend("APPENDS", items)
             }
             Op::AddItems => {
-                let items = self.above_mark("ADDITEMS")?;
+                let items = self.stack.above_mark("ADDITEMS")?;
                 self.extend("ADDITEMS", items)
             }
             Op::SetItem => {
-                let items = self.pop_n(2, "SETITEM")?;
+                let items = self.stack.pop_n(2, "SETITEM")?;
                 self.set_items("SETITEM", &items)
             }
             Op::SetItems => {
-                let items = self.above_mark("SETITEMS")?;
+                let items = self.stack.above_mark("SETITEMS")?;
                 self.set_items("SETITEMS", &items)
             }
             Op::Get(index) => match self.memo.get(index) {
@@ -182,52 +193,52 @@ impl Machine<'_> {
             Op::Global { module, name } => self.push_global(module, name),
             Op::StackGlobal => self.stack_global(),
             Op::Reduce => {
-                let args = self.pop("REDUCE")?;
-                let callable = self.pop("REDUCE")?;
+                let args = self.stack.pop("REDUCE")?;
+                let callable = self.stack.pop("REDUCE")?;
                 self.push_call("REDUCE", Origin::Reduce, callable, args, None)
             }
             Op::NewObj => {
-                let args = self.pop("NEWOBJ")?;
-                let class = self.pop("NEWOBJ")?;
+                let args = self.stack.pop("NEWOBJ")?;
+                let class = self.stack.pop("NEWOBJ")?;
                 self.push_call("NEWOBJ", Origin::New, class, args, None)
             }
             Op::NewObjEx => {
-                let kwargs = self.pop("NEWOBJ_EX")?;
-                let args = self.pop("NEWOBJ_EX")?;
-                let class = self.pop("NEWOBJ_EX")?;
+                let kwargs = self.stack.pop("NEWOBJ_EX")?;
+                let args = self.stack.pop("NEWOBJ_EX")?;
+                let class = self.stack.pop("NEWOBJ_EX")?;
                 self.push_call("NEWOBJ_EX", Origin::New, class, args, Some(kwargs))
             }
             Op::Inst { module, name } => {
-                let args = self.above_mark("INST")?;
+                let args = self.stack.above_mark("INST")?;
                 self.push_global(module, name)?;
-                let class = self.pop("INST")?;
-                self.push_instance("INST", class, args)
+                let class = self.stack.pop("INST")?;
+                self.push_instance("INST", class, &args)
             }
             Op::Obj => {
-                let mut args = self.above_mark("OBJ")?;
+                let mut args = self.stack.above_mark("OBJ")?;
                 if args.is_empty() {
                     return Err(malformed("OBJ has no class above its mark"));
                 }
                 let class = args.remove(0);
-                self.push_instance("OBJ", class, args)
+                self.push_instance("OBJ", class, &args)
             }
             Op::Build => {
-                let state = self.pop("BUILD")?;
-                let target = self.top("BUILD")?;
-                self.budget.debit(VEC_BYTES + size_of::<NodeId>())?;
-                match self.node_mut(target)? {
-                    Node::Object(object) => object.states.push(state),
+                let state = self.stack.pop("BUILD")?;
+                let target = self.stack.top("BUILD")?;
+                self.budget.debit(STATE_BYTES)?;
+                match self.growing(target)? {
+                    Some(Growing::Object(object)) => self.graph.nodes.add_state(object, state),
                     _ => return Err(self.wrong_target("BUILD", target)),
                 }
                 Ok(())
             }
             Op::BinPersId => {
-                let pid = self.pop("BINPERSID")?;
+                let pid = self.stack.pop("BINPERSID")?;
                 self.push(Node::Persistent(pid))
             }
-            Op::ReadOnlyBuffer => match self.top("READONLY_BUFFER").map(|id| self.graph.node(id))? {
+            Op::ReadOnlyBuffer => match self.stack.top("READONLY_BUFFER").map(|id| self.graph.node(id))? {
                 Node::Bytes(_) | Node::ByteArray(_) => Ok(()),
-                _ => Err(self.top("READONLY_BUFFER").map_or_else(|e| e, |id| self.wrong_target("READONLY_BUFFER", id))),
+                _ => Err(self.stack.top("READONLY_BUFFER").map_or_else(|e| e, |id| self.wrong_target("READONLY_BUFFER", id))),
             },
             Op::Extension(number) => {
                 let why = "names an object by a number of the producer's own copyreg registry";
@@ -237,7 +248,7 @@ impl Machine<'_> {
     }
 
     fn stop(&mut self, end: u64) -> Result<()> {
-        self.graph.root = self.pop("STOP")?;
+        self.graph.root = self.stack.pop("STOP")?;
         self.graph.streams[0].end = end;
         self.graph.streams[0].leftover = self.stack.len();
         Ok(())
@@ -245,31 +256,23 @@ impl Machine<'_> {
 
     // ---- the stack ----
 
-    fn fence(&self) -> usize {
-        self.marks.last().copied().unwrap_or(0)
-    }
-
     fn push_id(&mut self, id: NodeId) -> Result<()> {
         self.budget.debit(size_of::<NodeId>())?;
         self.stack.push(id);
         Ok(())
     }
 
-    fn push(&mut self, node: Node) -> Result<()> {
+    fn push(&mut self, node: Node<'_>) -> Result<()> {
         let id = self.make(node)?;
         self.push_id(id)
     }
 
-    fn make(&mut self, node: Node) -> Result<NodeId> {
+    fn make(&mut self, node: Node<'_>) -> Result<NodeId> {
         self.budget.debit(NODE_BYTES)?;
-        let id = u32::try_from(self.graph.nodes.len())
-            .map_err(|_| error::limit("memory-bytes", "more than 4294967295 nodes", u32::MAX.into()))?;
-        self.graph.nodes.push(node);
-        self.graph.offsets.push(self.offset);
-        Ok(NodeId(id))
+        self.graph.nodes.push(node, self.offset, &mut self.offset_high)
     }
 
-    fn singleton(&mut self, slot: usize, node: Node) -> Result<()> {
+    fn singleton(&mut self, slot: usize, node: Node<'_>) -> Result<()> {
         let id = match self.singletons[slot] {
             Some(id) => id,
             None => {
@@ -281,72 +284,50 @@ impl Machine<'_> {
         self.push_id(id)
     }
 
-    fn push_items(&mut self, make: fn(Vec<NodeId>) -> Node, items: Vec<NodeId>) -> Result<()> {
-        self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
-        self.push(make(items))
+    fn push_int(&mut self, value: i64) -> Result<()> {
+        let id = match self.ints.get(value) {
+            Some(known) => known,
+            None => {
+                let id = self.make(Node::Int(value))?;
+                self.ints.set(value, id);
+                id
+            }
+        };
+        self.push_id(id)
     }
 
-    fn push_tuple(&mut self, items: Vec<NodeId>) -> Result<()> {
-        let unhashable = self.unhashable.has(&self.graph, &items);
-        self.push_items(Node::Tuple, items)?;
+    /// For `n` nodes in a vector of their own, which keeps some room free.
+    fn debit_growing(&mut self, n: usize) -> Result<()> {
+        self.budget.debit(VEC_BYTES + 2 * n * size_of::<NodeId>())
+    }
+
+    fn push_tuple(&mut self, items: &[NodeId]) -> Result<()> {
+        let unhashable = self.unhashable.has(&self.graph, items);
+        self.budget.debit(size_of_val(items))?;
+        self.push(Node::Tuple(items))?;
         if unhashable {
             self.budget.debit(MEMO_BYTES)?;
-            self.unhashable.insert(self.top("TUPLE")?);
+            self.unhashable.insert(self.stack.top("TUPLE")?);
         }
         Ok(())
     }
 
     /// `bytes` borrows the stream, so its address tells its offset.
-    fn push_blob(&mut self, make: fn(Blob) -> Node, bytes: &[u8]) -> Result<()> {
+    fn push_blob(&mut self, make: fn(Blob) -> Node<'static>, bytes: &[u8]) -> Result<()> {
         let start = bytes.as_ptr().addr() - self.graph.streams[0].bytes.as_ptr().addr();
-        self.push(make(Blob::in_stream(start as u64, bytes.len() as u64)))
+        self.push(make(Blob { unescaped: false, stream: 0, offset: start as u64, len: bytes.len() as u64 }))
     }
 
-    fn push_unescaped(&mut self, make: fn(Blob) -> Node, bytes: &[u8]) -> Result<()> {
+    fn push_unescaped(&mut self, make: fn(Blob) -> Node<'static>, bytes: &[u8]) -> Result<()> {
         self.budget.debit(bytes.len())?;
         let unescaped = &mut self.graph.streams[0].unescaped;
         let start = unescaped.len() as u64;
         unescaped.extend_from_slice(bytes);
-        self.push(make(Blob::unescaped(start, bytes.len() as u64)))
-    }
-
-    fn pop(&mut self, opcode: &str) -> Result<NodeId> {
-        if self.stack.len() <= self.fence() {
-            return Err(underflow(opcode));
-        }
-        self.stack.pop().ok_or_else(|| underflow(opcode))
-    }
-
-    fn pop_n(&mut self, n: usize, opcode: &str) -> Result<Vec<NodeId>> {
-        match self.stack.len().checked_sub(n) {
-            Some(from) if from >= self.fence() => Ok(self.stack.split_off(from)),
-            _ => Err(underflow(opcode)),
-        }
-    }
-
-    fn top(&self, opcode: &str) -> Result<NodeId> {
-        if self.stack.len() <= self.fence() {
-            return Err(underflow(opcode));
-        }
-        self.stack.last().copied().ok_or_else(|| underflow(opcode))
-    }
-
-    fn above_mark(&mut self, opcode: &str) -> Result<Vec<NodeId>> {
-        let mark = self.marks.pop().ok_or_else(|| malformed(format!("{opcode} has no mark below it")))?;
-        Ok(self.stack.split_off(mark))
-    }
-
-    /// `POP` takes a mark when one is on top.
-    fn pop_value_or_mark(&mut self) -> Result<()> {
-        if self.marks.last() == Some(&self.stack.len()) {
-            self.marks.pop();
-            return Ok(());
-        }
-        self.pop("POP").map(drop)
+        self.push(make(Blob { unescaped: true, stream: 0, offset: start, len: bytes.len() as u64 }))
     }
 
     fn memoize(&mut self, index: u32) -> Result<()> {
-        let top = self.top("PUT or MEMOIZE")?;
+        let top = self.stack.top("PUT or MEMOIZE")?;
         if self.memo.set(index, top) {
             self.budget.debit(MEMO_BYTES)?;
         }
@@ -355,12 +336,12 @@ impl Machine<'_> {
 
     // ---- containers ----
 
-    /// A node that is about to be changed.
-    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node> {
+    /// What is about to grow, where the node is something that can.
+    fn growing(&mut self, id: NodeId) -> Result<Option<Growing<'_>>> {
         if self.graph.changes.insert(id, self.offset).is_none() {
             self.budget.debit(CHANGE_BYTES)?;
         }
-        Ok(&mut self.graph.nodes[id.index()])
+        Ok(self.graph.nodes.growing(id))
     }
 
     /// What stands in the way of changing a value. A class or module that is given a state is changed for the whole process.
@@ -385,26 +366,26 @@ impl Machine<'_> {
     }
 
     fn extend(&mut self, opcode: &str, items: Vec<NodeId>) -> Result<()> {
-        let target = self.top(opcode)?;
+        let target = self.stack.top(opcode)?;
         if items.is_empty() {
             return Ok(());
         }
-        self.budget.debit(VEC_BYTES + 2 * items.len() * size_of::<NodeId>())?;
+        self.debit_growing(items.len())?;
         if matches!(self.graph.node(target), Node::Set(_)) {
             self.unhashable.check(&self.graph, items.iter().copied())?;
         }
-        match (opcode, self.node_mut(target)?) {
-            ("APPEND" | "APPENDS", Node::List(list)) => list.extend(items),
-            ("ADDITEMS", Node::Set(set)) => set.extend(&items),
-            (_, Node::Object(object)) => object.appended.extend(items),
+        match (opcode, self.growing(target)?) {
+            ("APPEND" | "APPENDS", Some(Growing::List(list))) => list.extend(items),
+            ("ADDITEMS", Some(Growing::Set(set))) => set.extend(items),
+            (_, Some(Growing::Object(object))) => self.gifts(object)?.appended.extend(items),
             _ => return Err(self.wrong_target(opcode, target)),
         }
         Ok(())
     }
 
     fn set_items(&mut self, opcode: &str, items: &[NodeId]) -> Result<()> {
-        let target = self.top(opcode)?;
-        self.budget.debit(VEC_BYTES + 2 * size_of_val(items))?;
+        let target = self.stack.top(opcode)?;
+        self.debit_growing(items.len())?;
         let new = pairs(items, opcode)?;
         if new.is_empty() {
             return Ok(());
@@ -412,12 +393,17 @@ impl Machine<'_> {
         if matches!(self.graph.node(target), Node::Dict(_)) {
             self.unhashable.check(&self.graph, new.iter().map(|(key, _)| *key))?;
         }
-        match self.node_mut(target)? {
-            Node::Dict(dict) => dict.extend(&new),
-            Node::Object(object) => object.items.extend(new),
+        match self.growing(target)? {
+            Some(Growing::Dict(dict)) => dict.extend(new),
+            Some(Growing::Object(object)) => self.gifts(object)?.items.extend(new),
             _ => return Err(self.wrong_target(opcode, target)),
         }
         Ok(())
+    }
+
+    fn gifts(&mut self, object: NodeId) -> Result<&mut Gifts> {
+        self.budget.debit(GIFTS_BYTES)?;
+        Ok(self.graph.nodes.gifts(object))
     }
 
     // ---- names and calls ----
@@ -443,7 +429,7 @@ impl Machine<'_> {
     }
 
     fn stack_global(&mut self) -> Result<()> {
-        let operands = self.pop_n(2, "STACK_GLOBAL")?;
+        let operands = self.stack.pop_n(2, "STACK_GLOBAL")?;
         let text = |id: NodeId| match self.graph.node(id) {
             Node::Text(_) => self.graph.str(id).filter(|text| !text.is_empty()).map(str::to_owned),
             // What other bytes are depends on the encoding that the reader is told.
@@ -470,13 +456,14 @@ impl Machine<'_> {
         if !matches!(self.graph.node(callable), Node::Global(_) | Node::Dynamic(..) | Node::Object(_) | Node::Persistent(_)) {
             return Err(malformed(format!("{opcode} calls {}", self.graph.node(callable).kind())));
         }
-        self.budget.debit(VEC_BYTES + size_of::<Object>())?;
-        let object = Object { origin, callable, args, kwargs, states: Vec::new(), items: Vec::new(), appended: Vec::new() };
-        self.push(Node::Object(Box::new(object)))
+        if kwargs.is_some() {
+            self.budget.debit(GIFTS_BYTES)?;
+        }
+        self.push(Node::Object(Object { origin, callable, args, kwargs, states: &[], items: &[], appended: &[] }))
     }
 
-    fn push_instance(&mut self, opcode: &str, class: NodeId, args: Vec<NodeId>) -> Result<()> {
-        self.budget.debit(VEC_BYTES + args.len() * size_of::<NodeId>())?;
+    fn push_instance(&mut self, opcode: &str, class: NodeId, args: &[NodeId]) -> Result<()> {
+        self.budget.debit(size_of_val(args))?;
         let args = self.make(Node::Tuple(args))?;
         self.push_call(opcode, Origin::Instance, class, args, None)
     }
@@ -493,10 +480,6 @@ fn pairs(items: &[NodeId], opcode: &str) -> Result<Vec<(NodeId, NodeId)>> {
 /// Without a place: `run` adds that of the opcode.
 pub(super) fn malformed(what: impl Into<String>) -> Error {
     Error::new(error::Code::PickleMalformed, what)
-}
-
-fn underflow(opcode: &str) -> Error {
-    malformed(format!("{opcode} needs more values than the stack holds above the last mark"))
 }
 
 #[cfg(test)]
@@ -518,7 +501,7 @@ mod tests {
         let graph = graph(b"]q\x00h\x00h\x00a0h\x00h\x00\x86.").unwrap();
         let items = graph.tuple(graph.root()).unwrap();
         assert_eq!(items[0], items[1]);
-        assert_eq!(graph.node(items[0]), &Node::List(vec![items[0]]));
+        assert_eq!(graph.node(items[0]), Node::List(&[items[0]]));
     }
 
     #[test]

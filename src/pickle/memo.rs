@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::pickle::graph::NodeId;
+use crate::pickle::node::NodeId;
 
 /// The values that a stream may refer to again.
 #[derive(Default)]

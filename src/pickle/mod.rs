@@ -5,6 +5,7 @@
 //! and, where that is silent, by `_pickle.c`, whose behaviour is the reference for every stack and mark rule below.
 //! This folder imports only `place`, `error` and `limits`.
 
+mod arena;
 mod between;
 mod broken;
 mod budget;
@@ -15,14 +16,18 @@ mod join;
 mod machine;
 mod memo;
 mod mentions;
+mod node;
 mod oddity;
 mod opcode;
+mod recent_ints;
+mod stack;
 mod text;
 
 pub use between::{Between, Skip};
 pub use broken::{Breaks, Broken};
 pub use decode::{Decoder, Op};
-pub use graph::{Blob, GlobalId, GlobalUse, Graph, Node, NodeId, Object, Origin, Stream, Text};
+pub use graph::{GlobalUse, Graph, Stream, Text};
 pub use machine::{run, run_with};
+pub use node::{Blob, GlobalId, Node, NodeId, Object, Origin};
 pub use oddity::{Mention, Oddity, OddityKind};
 pub use opcode::name as opcode_name;

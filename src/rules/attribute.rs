@@ -8,7 +8,7 @@ use crate::globals::{Meaning, attribute_meaning, meaning};
 use crate::pickle::{Graph, Node, NodeId, Object};
 
 /// What a call of `getattr` reaches, when that is worth a word: how much it matters, and the rest of the sentence.
-pub(super) fn judge(graph: &Graph, object: &Object) -> Option<(Severity, String)> {
+pub(super) fn judge(graph: &Graph, object: Object<'_>) -> Option<(Severity, String)> {
     let args = graph.tuple(object.args).unwrap_or_default();
     let (&[target, name] | &[target, name, _]) = args else {
         return Some((Severity::Dangerous, "to reach what is not to be seen here".to_owned()));

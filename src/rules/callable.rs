@@ -28,7 +28,7 @@ pub(super) fn judge(graph: &Graph) -> Vec<Finding> {
     for id in graph.ids() {
         let finding = match graph.node(id) {
             Node::Object(object) => judge_call(graph, id, object),
-            Node::Global(global) if as_values[id.index()] && handed_on.insert(*global) => judge_mention(graph, id),
+            Node::Global(global) if as_values[id.index()] && handed_on.insert(global) => judge_mention(graph, id),
             Node::Dynamic(..) => Some(judge_dynamic(graph, id)),
             _ => None,
         };
@@ -77,7 +77,7 @@ fn used_as_values(graph: &Graph) -> Vec<bool> {
     referred.iter().zip(called).map(|(&referred, called)| referred > called || referred == 0).collect()
 }
 
-fn judge_call(graph: &Graph, id: NodeId, object: &Object) -> Option<Finding> {
+fn judge_call(graph: &Graph, id: NodeId, object: Object<'_>) -> Option<Finding> {
     if let Some(class) = class_with_source(graph, object.callable) {
         return judge_use(graph, id, object, class, Use::Class);
     }
@@ -115,7 +115,7 @@ enum Use {
     Class,
 }
 
-fn judge_use(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse, used: Use) -> Option<Finding> {
+fn judge_use(graph: &Graph, id: NodeId, object: Object<'_>, global: &GlobalUse, used: Use) -> Option<Finding> {
     let path = shown(global);
     let has_arguments = graph.tuple(object.args).is_none_or(|args| !args.is_empty());
     let (kind, severity, message) = match (meaning(&global.module, &global.name), used) {
@@ -163,14 +163,14 @@ fn shown(global: &GlobalUse) -> String {
 }
 
 /// Whether the arguments are those of a member of an enum: one number, or one word that is no path.
-fn is_member_of_an_enum(graph: &Graph, object: &Object) -> bool {
+fn is_member_of_an_enum(graph: &Graph, object: Object<'_>) -> bool {
     let Some(&[value]) = graph.tuple(object.args) else { return false };
     let is_word = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '));
     graph.int(value).is_some() || (graph.text_bytes(value) <= 64 && graph.str(value).is_some_and(is_word))
 }
 
 /// Bytes are written as text in Latin-1 below protocol 3; another codec makes other bytes, or other text, of them.
-fn judge_codec(graph: &Graph, id: NodeId, object: &Object, global: &GlobalUse) -> Option<Finding> {
+fn judge_codec(graph: &Graph, id: NodeId, object: Object<'_>, global: &GlobalUse) -> Option<Finding> {
     let path = global.path();
     if path != "_codecs.encode" || matches!(graph.tuple(object.args), Some(&[_, codec]) if graph.is_word(codec, &["latin1", "latin-1"])) {
         return None;
@@ -188,7 +188,7 @@ fn is_maker(global: &GlobalUse) -> bool {
 }
 
 /// The class whose object a function of `copyreg` makes.
-fn made(graph: &Graph, object: &Object) -> Option<NodeId> {
+fn made(graph: &Graph, object: Object<'_>) -> Option<NodeId> {
     let is_made = graph.global(object.callable).is_some_and(is_maker);
     graph.tuple(object.args).filter(|_| is_made)?.first().copied()
 }
@@ -196,7 +196,7 @@ fn made(graph: &Graph, object: &Object) -> Option<NodeId> {
 /// The class that a persistent id `('module', class, file, source)` stands for: torch before 1.6 notes the source of classes so.
 fn class_with_source(graph: &Graph, callable: NodeId) -> Option<&GlobalUse> {
     let Node::Persistent(pid) = graph.node(callable) else { return None };
-    match graph.tuple(*pid)? {
+    match graph.tuple(pid)? {
         &[tag, class, ..] if graph.is_word_or_bytes(tag, "module") => graph.global(class),
         _ => None,
     }

@@ -16,7 +16,7 @@ pub(super) fn judge(graph: &Graph) -> Findings<'_> {
             // Such a file is not converted.
             Node::Object(_) if shared => return None,
             Node::Object(object) if is_mapping(graph, object) => &mapping_pairs(graph, object),
-            Node::Object(object) => &object.items,
+            Node::Object(object) => object.items,
             _ => return None,
         };
         if pairs.len() < 2 {
@@ -29,7 +29,7 @@ pub(super) fn judge(graph: &Graph) -> Findings<'_> {
     Box::new(graph.ids().filter_map(duplicate))
 }
 
-fn is_mapping(graph: &Graph, object: &Object) -> bool {
+fn is_mapping(graph: &Graph, object: Object<'_>) -> bool {
     let global = graph.global(object.callable);
     matches!(global.and_then(|global| meaning(&global.module, &global.name)), Some(Meaning::Mapping))
 }

@@ -44,7 +44,7 @@ fn judge_node(graph: &Graph, id: NodeId, sources: &mut HashMap<NodeId, (Severity
             Some(Finding { severity, global: Some(global.path()), ..finding })
         }
         Node::Persistent(pid) => {
-            let &[tag, class, _file, source] = graph.tuple(*pid)? else { return None };
+            let &[tag, class, _file, source] = graph.tuple(pid)? else { return None };
             let bytes = text_bytes(graph, source);
             if !graph.is_word_or_bytes(tag, "module") || bytes == 0 {
                 return None;

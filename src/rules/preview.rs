@@ -7,7 +7,7 @@ const PREVIEW_CHARS: usize = 120;
 const TEXT_CHARS: usize = 80;
 
 /// The arguments as a person would write them, cut short.
-pub(super) fn preview(graph: &Graph, object: &Object) -> String {
+pub(super) fn preview(graph: &Graph, object: Object<'_>) -> String {
     let mut shown = String::new();
     let mut parts_left = 32;
     for (i, &arg) in graph.tuple(object.args).unwrap_or_default().iter().enumerate() {
@@ -37,7 +37,7 @@ fn preview_value(graph: &Graph, id: NodeId, depth_left: u32, parts_left: &mut u3
             shown.push_str(&crate::text::quoted(&graph.beginning(id, 4 * TEXT_CHARS), TEXT_CHARS));
         }
         Node::Bytes(blob) | Node::ByteArray(blob) => {
-            let bytes = graph.blob(*blob);
+            let bytes = graph.blob(blob);
             let text = bytes[..bytes.len().min(40)].escape_ascii().to_string();
             shown.push_str(&format!("b\"{text}\"{}", if bytes.len() > 40 { "..." } else { "" }));
         }

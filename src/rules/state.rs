@@ -48,7 +48,7 @@ pub(super) fn judge(graph: &Graph) -> Findings<'_> {
     Box::new(graph.ids().filter_map(move |id| judge_object(graph, id, graph.object(id)?, &mut plain)))
 }
 
-fn judge_object(graph: &Graph, id: NodeId, object: &Object, plain: &mut HashSet<NodeId>) -> Option<Finding> {
+fn judge_object(graph: &Graph, id: NodeId, object: Object<'_>, plain: &mut HashSet<NodeId>) -> Option<Finding> {
     // With slots the state is a pair of dicts.
     let dicts = object.states.iter().flat_map(|&state| match graph.node(state) {
         Node::Tuple(parts) => parts.iter().take(2).copied().collect(),

@@ -14,7 +14,7 @@ pub(super) fn judge(graph: &Graph) -> Findings<'_> {
     Box::new(graph.ids().filter_map(move |id| judge_call(graph, id, graph.object(id)?, &mut values_left)))
 }
 
-fn judge_call(graph: &Graph, id: NodeId, object: &Object, values_left: &mut usize) -> Option<Finding> {
+fn judge_call(graph: &Graph, id: NodeId, object: Object<'_>, values_left: &mut usize) -> Option<Finding> {
     let global = graph.global(object.callable);
     if let Some(global) = global
         && !matches!(
@@ -46,7 +46,7 @@ fn judge_call(graph: &Graph, id: NodeId, object: &Object, values_left: &mut usiz
     None
 }
 
-fn makes_a_tensor(graph: &Graph, object: &Object) -> bool {
+fn makes_a_tensor(graph: &Graph, object: Object<'_>) -> bool {
     let global = graph.global(object.callable);
     let known = global.and_then(|global| meaning(&global.module, &global.name));
     matches!(known, Some(Meaning::Rebuild(_) | Meaning::RebuildWithState(_)))

@@ -18,7 +18,7 @@ pub fn dump(graph: &Graph) -> String {
             Node::Object(object) => dump.object(object),
             Node::Persistent(pid) => {
                 dump.word("\np");
-                dump.value(*pid);
+                dump.value(pid);
             }
             _ => unreachable!("only these are made"),
         }
@@ -43,7 +43,7 @@ impl Dump<'_> {
         self.words.push(word.into());
     }
 
-    fn object(&mut self, object: &Object) {
+    fn object(&mut self, object: Object<'_>) {
         let args = self.graph.tuple(object.args).unwrap_or_default();
         // INST and OBJ without arguments make an instance without calling the class.
         let new = object.origin == Origin::New || (object.origin == Origin::Instance && args.is_empty());
@@ -62,7 +62,7 @@ impl Dump<'_> {
             }
         }
         let items: Vec<NodeId> = object.items.iter().flat_map(|&(key, value)| [key, value]).collect();
-        for (mark, parts) in [("!", &object.states), ("=", &items), ("+", &object.appended)] {
+        for (mark, parts) in [("!", object.states), ("=", &items), ("+", object.appended)] {
             if !parts.is_empty() {
                 self.word(mark);
                 for &part in parts {
@@ -92,7 +92,7 @@ impl Dump<'_> {
                     self.word(flat);
                     continue;
                 }
-                Node::Tuple(items) if items.is_empty() => {
+                Node::Tuple([]) => {
                     self.word("()");
                     continue;
                 }
@@ -104,14 +104,14 @@ impl Dump<'_> {
             }
             self.seen.insert(id, self.seen.len());
             match self.graph.node(id) {
-                Node::ByteArray(blob) => self.word(format!("a{}", hex(self.graph.blob(*blob)))),
+                Node::ByteArray(blob) => self.word(format!("a{}", hex(self.graph.blob(blob)))),
                 Node::Set(items) => {
                     let mut flat: Vec<String> = self.once(items).into_iter().map(|item| self.flat(item)).collect();
                     flat.sort();
                     self.word(format!("<{}>", flat.join(" ")));
                 }
-                Node::List(items) => self.nest(&mut todo, ["[", "]"], items.clone()),
-                Node::Tuple(items) => self.nest(&mut todo, ["(", ")"], items.clone()),
+                Node::List(items) => self.nest(&mut todo, ["[", "]"], items.to_vec()),
+                Node::Tuple(items) => self.nest(&mut todo, ["(", ")"], items.to_vec()),
                 Node::Dict(pairs) => self.nest(&mut todo, ["{", "}"], self.as_python_keeps(pairs)),
                 other => unreachable!("{other:?} is an atom"),
             }
@@ -132,7 +132,7 @@ impl Dump<'_> {
             Node::Int(_) | Node::Long(_) | Node::LongText(_) => format!("i{}", hex(&self.integer(id)?)),
             Node::Float(value) => format!("f{}", hex(&value.to_le_bytes())),
             Node::Text(_) | Node::Str(_) => format!("s{}", hex(&self.text(id)?)),
-            Node::Bytes(blob) => format!("b{}", hex(self.graph.blob(*blob))),
+            Node::Bytes(blob) => format!("b{}", hex(self.graph.blob(blob))),
             Node::Global(_) => {
                 let global = self.graph.global(id)?;
                 format!("g{}:{}", hex(global.module.as_bytes()), hex(global.name.as_bytes()))
@@ -146,8 +146,8 @@ impl Dump<'_> {
     /// spelled one by one stay two, as in Python.
     fn text(&self, id: NodeId) -> Option<Vec<u8>> {
         match self.graph.node(id) {
-            Node::Text(blob) => Some(self.graph.blob(*blob).to_vec()),
-            Node::Str(blob) => Some(self.graph.blob(*blob).iter().map(|&byte| char::from(byte)).collect::<String>().into_bytes()),
+            Node::Text(blob) => Some(self.graph.blob(blob).to_vec()),
+            Node::Str(blob) => Some(self.graph.blob(blob).iter().map(|&byte| char::from(byte)).collect::<String>().into_bytes()),
             _ => None,
         }
     }
@@ -155,11 +155,11 @@ impl Dump<'_> {
     /// The shortest two's complement, little-endian, that is never empty.
     fn integer(&self, id: NodeId) -> Option<Vec<u8>> {
         let bytes = match self.graph.node(id) {
-            Node::Bool(value) => vec![u8::from(*value)],
+            Node::Bool(value) => vec![u8::from(value)],
             Node::Int(value) => value.to_le_bytes().to_vec(),
-            Node::Long(blob) => self.graph.blob(*blob).to_vec(),
-            Node::LongText(blob) => of_decimal(self.graph.blob(*blob)),
-            Node::Float(value) if value.is_finite() && value.fract() == 0.0 => of_whole(*value),
+            Node::Long(blob) => self.graph.blob(blob).to_vec(),
+            Node::LongText(blob) => of_decimal(self.graph.blob(blob)),
+            Node::Float(value) if value.is_finite() && value.fract() == 0.0 => of_whole(value),
             _ => return None,
         };
         Some(shortest(bytes))

@@ -151,9 +151,9 @@ impl<'a> Reader<'a> {
             return Ok(value);
         }
         let value = match self.graph().node(id) {
-            Node::Persistent(pid) => self.persistent(id, *pid)?,
+            Node::Persistent(pid) => self.persistent(id, pid)?,
             Node::Bytes(blob) | Node::ByteArray(blob) | Node::Str(blob) => {
-                return Ok(Value::Bytes(Content::Plain(self.blob_region(*blob)), blob.len()));
+                return Ok(Value::Bytes(Content::Plain(self.blob_region(blob)), blob.len()));
             }
             Node::Object(object) => self.nested(id, |reader| reader.object(id, object))?,
             _ => return Ok(Value::Inert),
@@ -189,9 +189,9 @@ impl<'a> Reader<'a> {
         result
     }
 
-    fn object(&mut self, id: NodeId, object: &Object) -> Result<Value> {
+    fn object(&mut self, id: NodeId, object: Object<'_>) -> Result<Value> {
         let Some(global) = self.graph().global(object.callable) else { return Ok(Value::Inert) };
-        let call = |args: &[NodeId]| Call { id, name: global.path(), args: args.to_vec(), states: object.states.clone() };
+        let call = |args: &[NodeId]| Call { id, name: global.path(), args: args.to_vec(), states: object.states.to_vec() };
         let meaning = meaning(&global.module, &global.name);
         if let Some(what) = self.changed_later(object, meaning) {
             let message = format!("what {} makes is then given {what}, and only running it would tell the result", global.path());
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
         if rebuilds {
             let graph = self.graph();
             let settled = self.settled(id, &|arg| graph.changed_since(arg, id), args.unwrap_or_default())?
-                && self.settled(id, &|part| graph.changed_since_built(part, id), &object.states)?;
+                && self.settled(id, &|part| graph.changed_since_built(part, id), object.states)?;
             if !settled {
                 let message = format!("an argument of {} is changed after the call", global.path());
                 return Err(error::opaque(&self.place(id), message));
@@ -285,7 +285,7 @@ impl<'a> Reader<'a> {
 
     /// What the stream does to a tensor after making it, beyond what its library writes: a second state, or items that
     /// are set. In Python that would run methods of the tensor, which can give it other data.
-    fn changed_later(&self, object: &Object, meaning: Option<Meaning>) -> Option<&'static str> {
+    fn changed_later(&self, object: Object<'_>, meaning: Option<Meaning>) -> Option<&'static str> {
         let states = match meaning {
             Some(Meaning::Rebuild(_) | Meaning::Same) => 0,
             Some(Meaning::RebuildWithState(_)) => 1,
@@ -436,6 +436,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn is_size(graph: &Graph, object: &Object) -> bool {
+fn is_size(graph: &Graph, object: Object<'_>) -> bool {
     graph.global(object.callable).is_some_and(|global| global.path() == "torch.Size")
 }

@@ -273,8 +273,8 @@ fn lazy_bits(reader: &Reader<'_>, call: &Call, metadata: &[NodeId]) -> Result<Tr
     };
     for (key, value) in pairs {
         match (graph.str(*key), graph.node(*value)) {
-            (Some("conj"), Node::Bool(set)) => transform.conj = *set,
-            (Some("neg"), Node::Bool(set)) => transform.neg = *set,
+            (Some("conj"), Node::Bool(set)) => transform.conj = set,
+            (Some("neg"), Node::Bool(set)) => transform.neg = set,
             (key, _) => {
                 let shown = crate::text::quoted(key.unwrap_or("?"), 40);
                 return Err(reader.bad_call(call, &format!("has metadata {shown}, whose effect on the values is not known")));

@@ -46,7 +46,7 @@ fn jagged(reader: &mut Reader<'_>, call: &Call, state: NodeId, names: [&str; 3])
     let graph = reader.graph();
     let mut parts = Vec::new();
     for (suffix, name) in [".values", ".offsets", ".lengths"].into_iter().zip(names) {
-        let node = attribute(reader, state, name).filter(|&node| graph.node(node) != &Node::None);
+        let node = attribute(reader, state, name).filter(|&node| graph.node(node) != Node::None);
         let Some(node) = node else {
             if suffix == ".lengths" {
                 continue;

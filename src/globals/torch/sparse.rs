@@ -30,7 +30,7 @@ pub(super) fn rebuild(reader: &mut Reader<'_>, call: &Call) -> Result<Value> {
     let items = graph.tuple(data).unwrap_or_default();
     let coalesced = match (*kind, items.len()) {
         ("sparse_coo", 3) => None,
-        ("sparse_coo", 4) => Some(graph.node(items[3]) == &crate::pickle::Node::Bool(true)),
+        ("sparse_coo", 4) => Some(graph.node(items[3]) == crate::pickle::Node::Bool(true)),
         (_, 4) if *kind != "sparse_coo" => None,
         _ => return Err(reader.bad_call(call, "has parts of another form than its layout")),
     };
