@@ -185,7 +185,8 @@ impl Prepared {
         for planned in &plan.tensors {
             needed[checkpoint.tensor(planned.tensor).storage.index()] = true;
         }
-        let opened = Opened::open(&checkpoint.storages, &needed, filenames::folder_of(output), &options.read)?;
+        let storages = checkpoint.storage_ids().zip(&needed).map(|(id, needed)| needed.then(|| checkpoint.storage(id)));
+        let opened = Opened::open(storages, filenames::folder_of(output), &options.read)?;
 
         // The source is read once for its digest while the output is written: two cores, one page cache.
         let cancelled = AtomicBool::new(false);
@@ -216,13 +217,13 @@ impl Prepared {
         let (source_sha256, mut findings) = hashed?;
         let written = written?;
         let hashed_before = sha256.set(source_sha256).is_err();
-        let spooled = checkpoint.storages.iter().zip(&needed).filter(|(_, needed)| **needed).filter_map(|(storage, _)| storage.member());
-        let spooled: HashSet<&str> = spooled.collect();
+        let spooled = checkpoint.storage_ids().zip(&needed).filter(|(_, needed)| **needed);
+        let spooled: HashSet<String> = spooled.filter_map(|(id, _)| checkpoint.storage(id).member().map(str::to_owned)).collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
         let unread = members.filter(|member| match member.deflated {
             // Also those that were read: of some only the head was, and a damaged one may say that there is no data.
-            true => !spooled.contains(&*member.place.member),
-            false => member.stored.offset_in(&source).is_none() && !hashed_before,
+            true => !spooled.contains(&*member.place().member),
+            false => member.stored().offset_in(&source).is_none() && !hashed_before,
         });
         let known: HashSet<&Finding> = checkpoint.document.findings.iter().collect();
         let found = digest::unread_members(unread, &options.read)?;

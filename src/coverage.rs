@@ -1,6 +1,5 @@
 //! Bytes of the storages that no tensor is a view of: what a view of a larger buffer left behind when it was saved.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::checkpoint::{Checkpoint, Content};
@@ -22,31 +21,38 @@ const MAX_RUNS: u64 = 1_000_000;
 
 /// Every storage with bytes that no tensor of the checkpoint covers, written or not, in the order of the file.
 pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<Uncovered> {
-    let mut covered: Vec<Vec<Range<u64>>> = checkpoint.storages.iter().map(|storage| std::iter::once(0..storage.head).collect()).collect();
     let mut runs_left = MAX_RUNS;
-    for tensor in &checkpoint.tensors {
-        covered[tensor.storage.index()].extend(runs(&tensor.view, &mut runs_left));
+    // Sorted by storage, so that the runs of one are followed at a time.
+    let mut views: Vec<u32> = (0..checkpoint.tensors.len() as u32).collect();
+    views.sort_by_key(|&tensor| checkpoint.tensors[tensor as usize].storage);
+    let mut views = views.into_iter().map(|tensor| &checkpoint.tensors[tensor as usize]).peekable();
+    let mut uncovered = Vec::new();
+    for id in checkpoint.storage_ids() {
+        let storage = checkpoint.storage(id);
+        let mut ranges: Vec<Range<u64>> = std::iter::once(0..storage.head).collect();
+        while let Some(tensor) = views.next_if(|tensor| tensor.storage == id) {
+            ranges.extend(runs(&tensor.view, &mut runs_left));
+        }
+        let uncovered_bytes = storage.len.saturating_sub(total(ranges));
+        if uncovered_bytes > 0 && !matches!(storage.content, Stored::Meta) {
+            uncovered.push(Uncovered { storage: storage.key, bytes: storage.len, uncovered_bytes });
+        }
     }
-    let storages = checkpoint.storages.iter().zip(covered).filter(|(storage, _)| !matches!(storage.content, Stored::Meta));
-    storages
-        .filter_map(|(storage, ranges)| {
-            let uncovered_bytes = storage.len - total(ranges);
-            (uncovered_bytes > 0).then(|| Uncovered { storage: storage.key.clone(), bytes: storage.len, uncovered_bytes })
-        })
-        .collect()
+    uncovered
 }
 
 /// Members of the archive that have no part in the format and are no storage that is used.
 pub(crate) fn unreferenced(checkpoint: &Checkpoint) -> impl Iterator<Item = &Member> {
-    let referenced: HashSet<&str> = checkpoint.storages.iter().map(|storage| &*storage.place.member).collect();
-    checkpoint.document.members.iter().filter(move |member| !member.structural && !referenced.contains(&*member.place.member))
+    let referenced = checkpoint.document.are_among(checkpoint.storages.iter());
+    let members = checkpoint.document.members.iter().zip(referenced);
+    members.filter(|(member, referenced)| !member.structural && !referenced).map(|(member, _)| member)
 }
 
 /// What a checkpoint leaves aside, as findings: members that it does not use, tensors that cannot be written.
 pub(crate) fn findings(checkpoint: &Checkpoint) -> Vec<Finding> {
     let members = unreferenced(checkpoint).map(|member| {
         let message = format!("the checkpoint does not use this member of {} bytes", member.len);
-        Finding::note("unreferenced-entry", member.place.clone(), message)
+        Finding::note("unreferenced-entry", member.place().clone(), message)
     });
     let tensors = checkpoint.leaves.iter().filter_map(|leaf| match &leaf.content {
         Content::Unsupported(error) => {

@@ -73,7 +73,7 @@ pub(crate) fn source(
 ) -> Result<(Sha, Vec<Finding>)> {
     let mut findings = Vec::new();
     let mut stored: Vec<(u64, &Member)> =
-        members.iter().filter(|m| !m.deflated && !m.is_archive).filter_map(|m| Some((m.stored.offset_in(source)?, m))).collect();
+        members.iter().filter(|m| !m.deflated && !m.is_archive).filter_map(|m| Some((m.stored().offset_in(source)?, m))).collect();
     stored.sort_by_key(|(offset, _)| *offset);
     let mut stored = stored.into_iter().peekable();
     let mut crc = crc32fast::Hasher::new();
@@ -88,7 +88,7 @@ pub(crate) fn source(
         let chunk_end = at + len as u64;
         // Members do not overlap, so at most one is open at a time.
         while let Some(&(start, member)) = stored.peek() {
-            let end = start + member.stored.len();
+            let end = start + member.stored().len();
             if start >= chunk_end {
                 break;
             }
@@ -98,7 +98,7 @@ pub(crate) fn source(
             if end > chunk_end {
                 break;
             }
-            findings.extend(check_crc(&member.place.member, member.crc, std::mem::take(&mut crc).finalize(), options)?);
+            findings.extend(check_crc(&member.place().member, member.crc, std::mem::take(&mut crc).finalize(), options)?);
             stored.next();
         }
         at = chunk_end;
@@ -116,7 +116,7 @@ pub(crate) fn unread_members<'a>(members: impl Iterator<Item = &'a Member>, opti
     let mut findings = Vec::new();
     for member in members {
         let crc = member.decode(&mut |_| Ok(()))?;
-        findings.extend(check_crc(&member.place.member, member.crc, crc, options)?);
+        findings.extend(check_crc(&member.place().member, member.crc, crc, options)?);
     }
     Ok(findings)
 }

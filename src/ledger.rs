@@ -273,7 +273,7 @@ impl Ledger {
                     path: checkpoint.paths.show(planned.path),
                     member: tensor.place.member.to_string(),
                     offset: tensor.place.offset,
-                    storage: checkpoint.storage_of(tensor).key.clone(),
+                    storage: checkpoint.storage_of(tensor).key,
                     storage_offset: tensor.view.offset(),
                     strides: tensor.view.strides().to_vec(),
                     dtype: tensor.dtype.name().to_owned(),
@@ -366,7 +366,7 @@ impl Ledger {
 }
 
 fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
-    let unused = coverage::unreferenced(checkpoint).map(|m| MemberRecord { name: m.place.member.to_string(), bytes: m.len });
+    let unused = coverage::unreferenced(checkpoint).map(|m| MemberRecord { name: m.place().member.to_string(), bytes: m.len });
     unused.chain(checkpoint.document.others.iter().map(|(name, bytes)| MemberRecord { name: name.clone(), bytes: *bytes })).collect()
 }
 

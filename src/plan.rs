@@ -57,7 +57,7 @@ impl Plan {
             .collect();
         tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
 
-        let storage_bytes = checkpoint.storages.iter().map(|storage| storage.len).sum();
+        let storage_bytes = checkpoint.storage_ids().map(|id| checkpoint.storage_len(id)).sum();
         let budget = limits.output_budget(storage_bytes);
         let mut end = 0u64;
         for planned in &mut tensors {

@@ -124,8 +124,8 @@ impl Scanned {
 
     fn understand(&mut self, document: Document, options: &ReadOptions) {
         for member in document.members.iter().filter(|member| !member.deflated) {
-            let start = member.stored.file_offset();
-            self.starts.extend(start.map(|start| (member.place.member.to_string(), start)));
+            let start = member.stored().file_offset();
+            self.starts.extend(start.map(|start| (member.place().member.to_string(), start)));
         }
         self.findings.extend(document.findings.iter().cloned());
         for graph in document.side_pickles.iter().chain([&document.graph]) {

@@ -1,6 +1,7 @@
 //! The only file that opens inputs, and the only `unsafe`: a read-only mapping for structure (pickles, headers,
 //! directories). Bulk bytes are read by position into the caller's buffer, which is faster and cannot fault.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -130,7 +131,7 @@ pub struct Region {
 #[derive(Debug, Clone)]
 enum Backing {
     File(Arc<Source>),
-    Memory(Bytes),
+    Memory(Arc<Bytes>),
 }
 
 impl Region {
@@ -142,7 +143,7 @@ impl Region {
     /// Bytes in memory.
     pub fn memory(bytes: Bytes) -> Self {
         let len = bytes.len() as u64;
-        Region { backing: Backing::Memory(bytes), offset: 0, len }
+        Region { backing: Backing::Memory(Arc::new(bytes)), offset: 0, len }
     }
 
     /// The number of bytes.
@@ -192,7 +193,7 @@ impl Region {
     pub fn bytes(&self) -> Result<Bytes> {
         let whole = match &self.backing {
             Backing::File(source) => source.map()?,
-            Backing::Memory(bytes) => bytes.clone(),
+            Backing::Memory(bytes) => Bytes::clone(bytes),
         };
         let range = self.offset as usize..(self.offset + self.len) as usize;
         match &self.backing {
@@ -203,14 +204,19 @@ impl Region {
 
     /// The region as a reader from its start.
     pub fn reader(&self) -> RegionReader<'_> {
-        RegionReader { region: self, pos: 0 }
+        RegionReader { region: Cow::Borrowed(self), pos: 0 }
+    }
+
+    /// The same as a reader that keeps the region.
+    pub fn into_reader(self) -> RegionReader<'static> {
+        RegionReader { region: Cow::Owned(self), pos: 0 }
     }
 }
 
 /// Reads a [`Region`] from start to end, or from where it is sought to.
 #[derive(Debug)]
 pub struct RegionReader<'a> {
-    region: &'a Region,
+    region: Cow<'a, Region>,
     pos: u64,
 }
 

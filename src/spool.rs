@@ -25,18 +25,20 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens those storages that are `needed`, one flag for each.
+    /// Opens the storages of a checkpoint, with `None` for those that nobody needs.
     ///
     /// # Errors
     /// Damaged compressed data, a wrong checksum, no space for the temporary file.
-    pub fn open(storages: &[Storage], needed: &[bool], folder: &Path, options: &ReadOptions) -> Result<Opened> {
+    pub fn open(storages: impl Iterator<Item = Option<Storage>>, folder: &Path, options: &ReadOptions) -> Result<Opened> {
         let writing = |e: std::io::Error| error::io("write a temporary file in", folder, &e);
         let mut spool = None;
         let mut spooled: Vec<(usize, u64, u64)> = Vec::new();
         let mut at = 0u64;
-        let mut regions = vec![None; storages.len()];
+        let mut regions = Vec::new();
         let mut findings = Vec::new();
-        for (i, storage) in storages.iter().enumerate().filter(|(i, _)| needed[*i]) {
+        for (i, storage) in storages.enumerate() {
+            regions.push(None);
+            let Some(storage) = storage else { continue };
             if let Content::Plain(region) = &storage.content {
                 regions[i] = Some(region.clone());
                 continue;
@@ -46,7 +48,7 @@ impl Opened {
                 none => none.insert(BufWriter::with_capacity(256 << 10, temporary::unnamed(folder).map_err(writing)?)),
             };
             let mut sink = |chunk: &[u8]| file.write_all(chunk).map_err(writing);
-            decode(&storage.content, storage, options, &mut findings, &mut sink)?;
+            decode(&storage.content, &storage, options, &mut findings, &mut sink)?;
             spooled.push((i, at, storage.len));
             at += storage.len;
         }

@@ -46,6 +46,15 @@ impl Storage {
     }
 }
 
+/// One of the storages that a checkpoint refers to.
+#[derive(Debug)]
+pub(crate) enum Referred {
+    /// A storage of the container: the index of its space, and its number there.
+    Stored(u32, u32),
+    /// One that belongs to a node of the graph.
+    Own(Box<Storage>),
+}
+
 /// An index into the storages of one checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorageId(pub(crate) u32);

@@ -16,7 +16,7 @@ use crate::globals::{Absence, Lowering, Reader, TensorId, Value, paddle};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths};
 use crate::pickle::{Graph, Node, NodeId};
-use crate::storage::Storage;
+use crate::storage::{Referred, Storage, StorageId};
 use crate::tensor::Tensor;
 
 pub(crate) use contents::{mapping_pairs, shares_too_much, state_entries, top_values};
@@ -28,7 +28,7 @@ pub struct Checkpoint {
     /// The container and the graph.
     pub document: Document,
     /// Every storage that the graph refers to.
-    pub storages: Vec<Storage>,
+    pub(crate) storages: Vec<Referred>,
     /// Every tensor that the graph rebuilds.
     pub tensors: Vec<Tensor>,
     /// Every place in the tree where a tensor is, in the order of the file.
@@ -112,8 +112,29 @@ impl Checkpoint {
     }
 
     /// The storage that a tensor is a view of.
-    pub fn storage_of(&self, tensor: &Tensor) -> &Storage {
-        &self.storages[tensor.storage.index()]
+    pub fn storage_of(&self, tensor: &Tensor) -> Storage {
+        self.storage(tensor.storage)
+    }
+
+    /// The storage with this id.
+    pub fn storage(&self, id: StorageId) -> Storage {
+        match &self.storages[id.index()] {
+            Referred::Stored(space, number) => self.document.stored(*space, *number),
+            Referred::Own(storage) => Storage::clone(storage),
+        }
+    }
+
+    /// Every storage that the graph refers to, in the order in which it does.
+    pub fn storage_ids(&self) -> impl Iterator<Item = StorageId> + use<> {
+        (0..self.storages.len() as u32).map(StorageId)
+    }
+
+    /// Bytes of a storage once decoded.
+    pub fn storage_len(&self, id: StorageId) -> u64 {
+        match &self.storages[id.index()] {
+            Referred::Stored(space, number) => self.document.spaces[*space as usize].len_of(*number, &self.document.members),
+            Referred::Own(storage) => storage.len,
+        }
     }
 }
 

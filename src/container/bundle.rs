@@ -169,7 +169,7 @@ pub(crate) fn is_named_like_a_checkpoint(name: &str) -> bool {
 
 /// Whether a member of a zip archive starts, or is named, like a checkpoint.
 pub(super) fn may_be_checkpoint(member: &Member) -> bool {
-    looks_like_one(&member.name, &mut *member.reader())
+    looks_like_one(&member.name(), &mut *member.reader())
 }
 
 fn looks_like_one(name: &str, content: &mut dyn Read) -> bool {

@@ -1,16 +1,16 @@
 //! What a container is read into: a graph of all pickles, the buffers they refer to, and what the container says itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::container::{Kind, Member, Outcome, StorageClass};
+use crate::container::{Kind, Member, Outcome, Space, StorageClass};
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::numpy::RawArray;
 use crate::pickle::{Breaks, Graph, NodeId};
 use crate::place::Place;
 use crate::source::{Region, Source};
-use crate::storage::Storage;
+use crate::storage::{Referred, Storage};
 use crate::tensor::Dtype;
 
 /// What a container holds, before anything in it is understood.
@@ -27,7 +27,7 @@ pub struct Document {
     /// For each stream of the graph its bytes, and which of the `spaces` its persistent ids mean.
     pub streams: Vec<StreamSource>,
     /// Byte buffers by the key that persistent ids use.
-    pub spaces: Vec<HashMap<String, Storage>>,
+    pub spaces: Vec<Space>,
     /// What stands where the graph has a value of the container.
     pub given: HashMap<NodeId, Given>,
     /// The members of an archive, in its order; empty for other containers.
@@ -85,7 +85,7 @@ impl Document {
             roots: vec![graph.root()],
             graph,
             streams: vec![StreamSource { bytes: stream, space: 0 }],
-            spaces: vec![HashMap::new()],
+            spaces: vec![Space::default()],
             given: HashMap::new(),
             members: Vec::new(),
             others: Vec::new(),
@@ -111,7 +111,8 @@ impl Document {
         let (nodes, spaces) = (self.graph.len(), self.spaces.len());
         let root = self.graph.adopt(other.graph)?;
         self.streams.extend(other.streams.into_iter().map(|stream| StreamSource { space: stream.space + spaces, ..stream }));
-        self.spaces.extend(other.spaces);
+        let members = self.members.len();
+        self.spaces.extend(other.spaces.into_iter().map(|space| space.moved(members)));
         self.roots.extend(other.roots.into_iter().map(|root| root.moved(nodes)));
         self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
         self.members.extend(other.members);
@@ -119,6 +120,49 @@ impl Document {
         self.side_pickles.extend(other.side_pickles);
         self.findings.extend(other.findings);
         Ok(root)
+    }
+
+    /// A storage of one of its spaces.
+    pub(crate) fn stored(&self, space: u32, number: u32) -> Storage {
+        self.spaces[space as usize].storage(number, &self.members)
+    }
+
+    /// For each member, whether it is a storage.
+    pub(crate) fn are_storages(&self) -> Vec<bool> {
+        let all = self.spaces.iter().zip(0..).flat_map(|(space, i)| (0..space.len() as u32).map(move |number| Referred::Stored(i, number)));
+        self.are_among(all)
+    }
+
+    /// For each member, whether it is one of some storages.
+    pub(crate) fn are_among(&self, storages: impl Iterator<Item = impl std::borrow::Borrow<Referred>>) -> Vec<bool> {
+        let mut found = vec![false; self.members.len()];
+        let mut named: HashSet<Arc<str>> = HashSet::new();
+        for storage in storages {
+            let name = match storage.borrow() {
+                Referred::Stored(space, number) => match self.spaces[*space as usize].member_index(*number) {
+                    Some(index) => {
+                        found[index] = true;
+                        continue;
+                    }
+                    None => self.stored(*space, *number).place.member,
+                },
+                Referred::Own(storage) => Arc::clone(&storage.place.member),
+            };
+            named.insert(name);
+        }
+        if !named.is_empty() {
+            for (member, found) in self.members.iter().zip(&mut found) {
+                *found |= named.contains(&member.place().member);
+            }
+        }
+        found
+    }
+
+    /// The same without its members, which belong to an archive that is a member itself.
+    pub(crate) fn without_members(mut self) -> Self {
+        let members = std::mem::take(&mut self.members);
+        self.spaces = self.spaces.into_iter().map(|space| space.without(&members)).collect();
+        self
     }
 
     /// Puts `other` in the place of one of its values.

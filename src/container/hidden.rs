@@ -41,7 +41,7 @@ pub(super) fn in_member(member: &Member, options: &ReadOptions, depth: u64) -> V
         return Vec::new();
     }
     match member.region(options) {
-        Ok(region) => in_region(&region, &member.place, options, depth),
+        Ok(region) => in_region(&region, &member.place(), options, depth),
         Err(_) => Vec::new(),
     }
 }

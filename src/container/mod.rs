@@ -9,11 +9,13 @@ mod document;
 mod foreign;
 mod hidden;
 mod joblib;
+mod member;
 mod npy;
 mod npz;
 mod persistent_id;
 mod polyglot;
 mod pt2;
+mod space;
 mod storage_class;
 mod tar;
 mod torch_archive;
@@ -42,6 +44,8 @@ use crate::place::Place;
 use crate::source::{Region, Source};
 
 pub use document::{Document, Given, GivenTensor};
+pub use member::Member;
+pub use space::Space;
 
 pub(crate) use bundle::{Bundle, Contents, Packaged, is_named_like_a_checkpoint, merge, no_checkpoints, stem};
 pub(crate) use hidden::in_bytes;
@@ -97,25 +101,6 @@ impl Kind {
             Kind::Zip => "zip",
         }
     }
-}
-
-/// One member of an archive.
-#[derive(Debug, Clone)]
-pub struct Member {
-    pub name: String,
-    /// Its first byte; its archive may itself be inside another one.
-    pub place: Place,
-    /// Bytes once decompressed.
-    pub len: u64,
-    /// Where its stored bytes are.
-    pub stored: Region,
-    pub deflated: bool,
-    /// The recorded CRC-32. torch writes 0 when it was told not to compute it.
-    pub crc: u32,
-    /// Whether its content is an archive whose members are listed too.
-    pub is_archive: bool,
-    /// Whether the member has a part in the format other than as a storage.
-    pub structural: bool,
 }
 
 /// A document, or why there is none together with what a broken pickle had built until then.

@@ -16,7 +16,7 @@ const ENDING: &str = ".npy";
 /// others alone. An archive of other checkpoints too is a bundle.
 pub(super) fn is_npz(members: &[Member]) -> bool {
     let (arrays, others): (Vec<&Member>, Vec<&Member>) = members.iter().partition(|member| is_array(member));
-    arrays.iter().any(|member| member.name.ends_with(ENDING)) && !others.iter().any(|member| may_be_checkpoint(member))
+    arrays.iter().any(|member| member.name().ends_with(ENDING)) && !others.iter().any(|member| may_be_checkpoint(member))
 }
 
 fn is_array(member: &Member) -> bool {
@@ -27,7 +27,7 @@ fn is_array(member: &Member) -> bool {
 pub(super) fn open(mut members: Vec<Member>, start: &Place, options: &ReadOptions) -> Outcome {
     members.iter_mut().for_each(|member| member.structural = is_array(member));
     let arrays = || members.iter().filter(|member| member.structural);
-    let keys: Vec<String> = arrays().map(|member| member.name.strip_suffix(ENDING).unwrap_or(&member.name).to_owned()).collect();
+    let keys: Vec<String> = arrays().map(|member| member.name().strip_suffix(ENDING).unwrap_or(&member.name()).to_owned()).collect();
     let (graph, values) = Graph::given(start, Some(&keys))?;
     let mut document = Document::of_pickle(Kind::Npz, graph, Region::memory(Default::default()));
     let mut breaks = Breaks::default();

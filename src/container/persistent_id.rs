@@ -3,6 +3,8 @@
 //! zip: `('storage', StorageType, key, location, numel)`; legacy adds `view_metadata`, which is `None` or
 //! `(view_key, offset, view_size)` in elements. Defined by `torch/serialization.py` (`persistent_id`).
 
+use std::borrow::Cow;
+
 use crate::container::storage_class::{StorageClass, storage_class};
 use crate::error::{self, Result};
 use crate::pickle::{Graph, Node, NodeId};
@@ -12,20 +14,20 @@ const MAX_KEY_BYTES: u64 = 1_024;
 
 /// A storage as a persistent id names it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct StorageRef {
+pub(crate) struct StorageRef<'a> {
     pub class: StorageClass,
-    pub key: String,
+    pub key: Cow<'a, str>,
     /// The device it was on: `cpu`, `cuda:0`, `meta` ...
-    pub location: String,
+    pub location: Cow<'a, str>,
     /// Elements of the whole storage.
     pub n_elements: u64,
     /// First element and number of elements, when only a part of the storage is meant.
     pub view: Option<(u64, u64)>,
     /// The key of that part, by which torch knows it again.
-    pub view_key: Option<String>,
+    pub view_key: Option<&'a str>,
 }
 
-impl StorageRef {
+impl<'a> StorageRef<'a> {
     /// Bytes of the whole storage.
     pub fn n_bytes(&self) -> u128 {
         u128::from(self.n_elements) * u128::from(self.class.item_bytes())
@@ -35,13 +37,13 @@ impl StorageRef {
     ///
     /// # Errors
     /// `tensor-invalid` when the id has another form.
-    pub fn read(graph: &Graph, pid: NodeId) -> Result<Option<StorageRef>> {
-        let place = graph.place(pid);
+    pub fn read(graph: &'a Graph, pid: NodeId) -> Result<Option<StorageRef<'a>>> {
+        let place = || graph.place(pid);
         let is_opaque = |&id: &NodeId| matches!(graph.node(id), Node::Object(_) | Node::Dynamic(..));
         let opaque = graph.tuple(pid).is_some_and(|items| items.iter().any(is_opaque));
         let bad = |what: &str| {
-            let error = error::tensor_invalid(&place, format!("a persistent id {what}"));
-            if opaque { error::for_an_opaque_value(&error).at(&place) } else { error }
+            let error = error::tensor_invalid(&place(), format!("a persistent id {what}"));
+            if opaque { error::for_an_opaque_value(&error).at(&place()) } else { error }
         };
         let items = graph.tuple(pid).ok_or_else(|| bad("is not a tuple"))?;
         let tag = items.first().filter(|&&tag| graph.text_bytes(tag) <= MAX_KEY_BYTES);
@@ -68,7 +70,7 @@ impl StorageRef {
                                 .str(key)
                                 .filter(|key| key.len() as u64 <= MAX_KEY_BYTES)
                                 .ok_or_else(|| bad("names a part of a storage by a key that is no text"))?;
-                            (Some((count(offset, "view offset")?, count(size, "view size")?)), Some(key.to_owned()))
+                            (Some((count(offset, "view offset")?, count(size, "view size")?)), Some(key))
                         }
                         _ => return Err(bad("has view metadata of another form than (key, offset, size)")),
                     },
@@ -76,13 +78,13 @@ impl StorageRef {
                 Ok(Some(StorageRef {
                     class,
                     key: match graph.int(*key) {
-                        Some(number) => number.to_string(), // as torch.package writes it
+                        Some(number) => number.to_string().into(), // as torch.package writes it
                         // Bytes are another key than text, to torch too.
-                        None => graph.str(*key).ok_or_else(|| bad("has no key"))?.to_owned(),
+                        None => graph.str(*key).ok_or_else(|| bad("has no key"))?.into(),
                     },
                     location: match is_long(*location) {
-                        true => graph.beginning(*location, MAX_KEY_BYTES as usize).into_owned(),
-                        false => graph.str_or_ascii(*location).unwrap_or_default().to_owned(),
+                        true => graph.beginning(*location, MAX_KEY_BYTES as usize),
+                        false => graph.str_or_ascii(*location).unwrap_or_default().into(),
                     },
                     n_elements: count(*n_elements, "number of elements")?,
                     view,

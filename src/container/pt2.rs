@@ -7,7 +7,7 @@
 use serde_json::Value as Json;
 
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
-use crate::container::{Document, Given, GivenTensor, Kind, Member, Outcome, StorageClass, check_crc};
+use crate::container::{Document, Given, GivenTensor, Kind, Member, Outcome, Space, StorageClass, check_crc};
 use crate::error::{self, Error, Result};
 use crate::limits::ReadOptions;
 use crate::pickle::{Breaks, Broken, Graph, NodeId};
@@ -56,7 +56,7 @@ const STRIDED: i64 = 7;
 
 /// Whether an archive has a checkpoint of this kind.
 pub(super) fn is_pt2(members: &[Member]) -> bool {
-    members.iter().any(|member| member.name == OLD_PROGRAM || is_in_a_folder(&member.name, FORMAT))
+    members.iter().any(|member| member.name() == OLD_PROGRAM || is_in_a_folder(&member.name(), FORMAT))
 }
 
 /// A value: its name, and where it is.
@@ -72,7 +72,7 @@ enum Value {
 }
 
 pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -> Outcome {
-    let is_old = members.iter().any(|member| member.name == OLD_PROGRAM);
+    let is_old = members.iter().any(|member| member.name() == OLD_PROGRAM);
     let folder = if is_old { String::new() } else { folder_of(&members, FORMAT)? };
     let mut archive = Archive::new(members, folder, options)?;
     archive.mark(|name| !name.starts_with("data/weights/") && !name.starts_with("data/constants/"));
@@ -100,7 +100,8 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     let several = GROUPS.iter().any(|(_, prefix, _)| dicts.iter().filter(|(group, _)| group == prefix).count() > 1);
     let keys: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
     let (graph, values) = Graph::given(start, Some(&keys))?;
-    let mut document = Document { spaces: vec![storages], ..Document::of_pickle(Kind::Pt2, graph, Region::memory(Default::default())) };
+    let mut document =
+        Document { spaces: vec![Space::listed(storages)], ..Document::of_pickle(Kind::Pt2, graph, Region::memory(Default::default())) };
     let mut files = Vec::new();
     for (entry, value) in entries.into_iter().zip(values) {
         match entry.value {
@@ -130,8 +131,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
         }
     }
     // They are loaded with the model, and their tensors are none of its.
-    let inputs: Vec<String> =
-        archive.members.iter().filter_map(|member| archive.below(member)).filter(|name| is_example(name)).map(str::to_owned).collect();
+    let inputs: Vec<String> = archive.members.iter().filter_map(|member| archive.below(member)).filter(|name| is_example(name)).collect();
     for name in inputs {
         if let Some(mut inputs) = breaks.take(open_file(&mut archive, &name, options)) {
             document.findings.append(&mut inputs.findings);
@@ -157,18 +157,18 @@ fn add_file(document: &mut Document, archive: &mut Archive, name: &str, options:
 fn open_file(archive: &mut Archive, name: &str, options: &ReadOptions) -> Outcome {
     let full = format!("{}{name}", archive.folder);
     let member =
-        archive.members.iter_mut().find(|member| member.name == full).ok_or_else(|| error::missing_entry(&full, "holds weights"))?;
+        archive.members.iter_mut().find(|member| member.name() == full).ok_or_else(|| error::missing_entry(&full, "holds weights"))?;
     member.structural = true;
     let region = match member.deflated {
         // Its own members are checked when the source is read, but not what is between them.
         false => {
             member.is_archive = true;
-            check_crc(&member.place.member, member.crc, member.decode(&mut |_| Ok(()))?, options)?;
-            member.stored.clone()
+            check_crc(&member.place().member, member.crc, member.decode(&mut |_| Ok(()))?, options)?;
+            member.stored().clone()
         }
         true => Region::memory(member.read(options.limits.pickle_bytes, options, &mut archive.findings)?),
     };
-    super::open(&region, &member.place, options)
+    super::open(&region, &member.place(), options)
 }
 
 /// The descriptions of values: `{config: {name: {path_name, use_pickle, tensor_meta}}}`.
@@ -182,7 +182,7 @@ fn read_config(
 ) -> Result<()> {
     let member = archive.structural(name, "describes weights")?.clone();
     let text = member.read(options.limits.pickle_bytes, options, &mut archive.findings)?;
-    let bad = |what: &str| -> Error { error::zip(format!("{} {what}", crate::text::quoted(&member.name, 200))).at(&member.place) };
+    let bad = |what: &str| -> Error { error::zip(format!("{} {what}", crate::text::quoted(&member.name(), 200))).at(&member.place()) };
     let json: Json = serde_json::from_slice(&text).map_err(|e| bad(&format!("is no JSON: {e}")))?;
     let config = json["config"].as_object().ok_or_else(|| bad("has no config"))?;
     // Archives of several models have a description for each.

@@ -5,17 +5,18 @@
 //! with the key. Defined by `_legacy_save` and `_legacy_load` in `torch/serialization.py`; the bytes are little-endian
 //! on every host (`torch/csrc/serialization.cpp`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::container::bare_pickle::protocol;
-use crate::container::{Document, Kind, Outcome, StorageRef, run, trailing};
+use crate::container::space::RunSpace;
+use crate::container::{Document, Kind, Outcome, Space, StorageRef, run, trailing};
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::{Limits, ReadOptions};
 use crate::pickle::{Broken, Decoder, Graph, Node, NodeId, Op};
 use crate::place::Place;
 use crate::source::Region;
-use crate::storage::{Content, Storage};
 
 /// 0x1950a86a20f9469cfc6c, little-endian, as `LONG1` holds it.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -115,71 +116,94 @@ fn little_endian(system: &Graph) -> Option<bool> {
     }
 }
 
-/// The storages of the tail, which starts at `at`, and the offset after the last one.
-fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &Graph) -> Result<(HashMap<String, Storage>, u64)> {
-    let mut declared: HashMap<String, StorageRef> = HashMap::new();
+/// What the persistent ids say of a storage.
+struct Declared {
+    n_elements: u64,
+    item_bytes: u8,
+    /// Whether it is on torch's meta device, which has no data.
+    is_meta: bool,
+}
+
+impl Declared {
+    fn of(storage: &StorageRef<'_>) -> Self {
+        Declared { n_elements: storage.n_elements, item_bytes: storage.class.item_bytes(), is_meta: storage.location == "meta" }
+    }
+
+    fn n_bytes(&self) -> u128 {
+        u128::from(self.n_elements) * u128::from(self.item_bytes)
+    }
+}
+
+/// The storages that the persistent ids of the object name.
+fn declared(graph: &Graph) -> Result<HashMap<Cow<'_, str>, Declared>> {
+    let mut declared: HashMap<Cow<'_, str>, Declared> = HashMap::new();
     // torch knows a part of a storage by its key: the first one counts, whatever a second one says.
-    let mut views: HashMap<String, (StorageRef, NodeId)> = HashMap::new();
+    let mut views: HashMap<&str, (StorageRef<'_>, NodeId)> = HashMap::new();
     for id in graph.ids() {
-        if let Node::Persistent(pid) = graph.node(id)
-            && let Some(storage) = StorageRef::read(graph, pid)?
-        {
-            if let Some(key) = &storage.view_key {
-                let (first, _) = views.entry(key.clone()).or_insert_with(|| (storage.clone(), id));
-                if *first != storage {
-                    return Err(error::legacy(&graph.place(id), "two different parts of storages have one key"));
-                }
-            }
-            match declared.get(&storage.key) {
-                Some(first) if first.n_bytes() != storage.n_bytes() => {
-                    let message = format!(
-                        "storage {} is declared with {} and with {} bytes",
-                        crate::text::quoted(&storage.key, 80),
-                        first.n_bytes(),
-                        storage.n_bytes()
-                    );
-                    return Err(error::legacy(&graph.place(id), message));
-                }
-                Some(_) => {}
-                None => {
-                    declared.insert(storage.key.clone(), storage);
-                }
+        let Node::Persistent(pid) = graph.node(id) else { continue };
+        let Some(storage) = StorageRef::read(graph, pid)? else { continue };
+        if let Some(key) = storage.view_key {
+            let (first, _) = views.entry(key).or_insert_with(|| (storage.clone(), id));
+            if *first != storage {
+                return Err(error::legacy(&graph.place(id), "two different parts of storages have one key"));
             }
         }
+        let this = Declared::of(&storage);
+        match declared.get(&storage.key) {
+            Some(first) if first.n_bytes() != this.n_bytes() => {
+                let message = format!(
+                    "storage {} is declared with {} and with {} bytes",
+                    crate::text::quoted(&storage.key, 80),
+                    first.n_bytes(),
+                    this.n_bytes()
+                );
+                return Err(error::legacy(&graph.place(id), message));
+            }
+            Some(_) => {}
+            None => drop(declared.insert(storage.key, this)),
+        }
     }
-    if let Some((_, (_, id))) = views.iter().find(|(key, _)| declared.contains_key(*key)) {
-        return Err(error::legacy(&graph.place(*id), "a part of a storage has the key of a whole one"));
+    match views.iter().find(|(key, _)| declared.contains_key(**key)) {
+        Some((_, (_, id))) => Err(error::legacy(&graph.place(*id), "a part of a storage has the key of a whole one")),
+        None => Ok(declared),
     }
+}
+
+/// The storages of the tail, which starts at `at`, and the offset after the last one.
+fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &Graph) -> Result<(Space, u64)> {
+    let declared = declared(graph)?;
     let key_ids: &[NodeId] = keys.sequence(keys.root()).ok_or_else(|| error::legacy(keys.start(), "the storage keys are not a list"))?;
-    let mut storages = HashMap::new();
+    let mut storages = RunSpace::new(region, start);
     for &id in key_ids {
         let bad = |what: &str| error::legacy(&keys.place(id), what);
-        let key = keys.str(id).ok_or_else(|| bad("a storage key is not text"))?;
-        let shown = crate::text::quoted(key, 80);
-        let Some(storage) = declared.get(key) else {
-            return Err(bad(&format!("storage {shown} is in the file and no tensor declares it")));
+        let key = keys.str_shared(id).ok_or_else(|| bad("a storage key is not text"))?;
+        let key_text = keys.str(id).unwrap_or_default();
+        let shown = || crate::text::quoted(key_text, 80);
+        let Some(storage) = declared.get(key_text) else {
+            return Err(bad(&format!("storage {} is in the file and no tensor declares it", shown())));
         };
-        let place = start.advanced(at);
-        let header =
-            region.slice(at, 8).ok_or_else(|| error::truncated(&place, &format!("the size of storage {shown}"), 8, region.len() - at))?;
+        let place = || start.advanced(at);
         let mut count = [0; 8];
-        header.read_at(0, &mut count)?;
+        if region.slice(at, 8).is_none() {
+            return Err(error::truncated(&place(), &format!("the size of storage {}", shown()), 8, region.len() - at));
+        }
+        region.read_at(at, &mut count)?;
         let count = u64::from_le_bytes(count);
         if count != storage.n_elements {
-            return Err(error::storage_size(&place, key, count.saturating_mul(storage.class.item_bytes().into()), storage.n_bytes()));
+            return Err(error::storage_size(&place(), key_text, count.saturating_mul(storage.item_bytes.into()), storage.n_bytes()));
         }
         at += 8;
         let left = region.len() - at;
         let len = u64::try_from(storage.n_bytes()).unwrap_or(u64::MAX);
-        let content = region.slice(at, len).ok_or_else(|| error::truncated(&start.advanced(at), &format!("storage {shown}"), len, left))?;
-        let place = start.advanced(at);
-        at += len;
-        let storage = Storage { key: key.to_owned(), len, head: 0, content: Content::Plain(content), place, big_endian: false };
-        if storages.insert(key.to_owned(), storage).is_some() {
-            return Err(bad(&format!("storage {shown} is in the file twice")));
+        if len > left {
+            return Err(error::truncated(&start.advanced(at), &format!("storage {}", shown()), len, left));
         }
+        if !storages.add(key, at, len) {
+            return Err(bad(&format!("storage {} is in the file twice", shown())));
+        }
+        at += len;
     }
-    let missing = declared.values().filter(|s| !storages.contains_key(&s.key) && s.location != "meta").map(|s| s.key.as_str()).min();
+    let missing = declared.iter().filter(|(key, storage)| !storages.has(key.as_bytes()) && !storage.is_meta).map(|(key, _)| key).min();
     if let Some(key) = missing {
         return Err(error::legacy(
             &start.advanced(at),
@@ -187,5 +211,5 @@ fn storages(region: &Region, start: &Place, mut at: u64, graph: &Graph, keys: &G
         )
         .help("the file is damaged or was edited; torch would fill this storage with arbitrary memory"));
     }
-    Ok((storages, at))
+    Ok((storages.finish(), at))
 }

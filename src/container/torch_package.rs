@@ -8,7 +8,7 @@ use std::io::Read;
 
 use crate::container::bundle::may_be_checkpoint;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder, is_storage_key};
-use crate::container::{Document, Inner, Kind, Member, Outcome, bare_pickle};
+use crate::container::{Document, Inner, Kind, Member, Outcome, Space, bare_pickle};
 use crate::error::{self, Code, Result};
 use crate::finding::{Finding, Severity};
 use crate::limits::ReadOptions;
@@ -25,11 +25,11 @@ const UNPACKAGE_SCRIPT: &str = "torch.jit._script.unpackage_script_module";
 
 /// Whether an archive has a checkpoint of this kind.
 pub(super) fn is_torch_package(members: &[Member]) -> bool {
-    MARKERS.iter().any(|marker| members.iter().any(|member| is_in_a_folder(&member.name, marker)))
+    MARKERS.iter().any(|marker| members.iter().any(|member| is_in_a_folder(&member.name(), marker)))
 }
 
 pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -> Outcome {
-    let is_new = members.iter().any(|member| is_in_a_folder(&member.name, MARKERS[0]));
+    let is_new = members.iter().any(|member| is_in_a_folder(&member.name(), MARKERS[0]));
     let folder = folder_of(&members, MARKERS[usize::from(!is_new)])?;
     let mut archive = Archive::new(members, folder, options)?;
     archive.mark(|name| name.ends_with(".py") || (name.starts_with(".data/") && !name.ends_with(".storage")) || name == MARKERS[1]);
@@ -57,8 +57,10 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     storages.extend(with_ending);
 
     let (graph, values) = Graph::given(start, Some(&keys))?;
-    let mut document =
-        Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchPackage, graph, Region::memory(Default::default())) };
+    let mut document = Document {
+        spaces: vec![Space::listed(storages)],
+        ..Document::of_pickle(Kind::TorchPackage, graph, Region::memory(Default::default()))
+    };
     let mut breaks = Breaks::default();
     for (name, value) in pickles.iter().zip(&values) {
         if let Some((graph, stream)) = breaks.take(archive.pickle(name, "is a resource of the package", options)) {
@@ -87,8 +89,8 @@ fn is_old_storage(name: &str) -> bool {
 /// A checkpoint in a form of its own; `None` for a file that only starts or is named like one.
 fn open_nested(member: &Member, options: &ReadOptions, findings: &mut Vec<Finding>) -> Result<Option<Document>, Box<Broken>> {
     let (_, region) = member.pickle_bytes(options, findings)?;
-    match super::peek(&region, &member.place, options, 1) {
-        Ok(Inner::Document(open)) => open().map(|document| Some(Document { members: Vec::new(), ..document })),
+    match super::peek(&region, &member.place(), options, 1) {
+        Ok(Inner::Document(open)) => open().map(|document| Some(document.without_members())),
         Ok(Inner::Bundle(_)) => Ok(None),
         Err(e) if matches!(e.code(), Code::UnknownFormat | Code::UnsupportedContainer) => Ok(None),
         Err(e) => Err(e.into()),

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use ::bytes::Bytes;
 
 use crate::container::tar::TarMember;
-use crate::container::{Document, Given, GivenTensor, Kind, Outcome, StorageClass, hidden, run, storage_class};
+use crate::container::{Document, Given, GivenTensor, Kind, Outcome, Space, StorageClass, hidden, run, storage_class};
 use crate::error::{self, Code, Error, Result};
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph, Node, NodeId};
@@ -46,9 +46,11 @@ fn read(members: &[TarMember], options: &ReadOptions, side_pickles: &mut Vec<Gra
     let graph = run(&object.content.bytes()?, &object.place, options)?;
     // What the object would run must not be lost when the rest of the file is broken.
     match data(members, options, side_pickles, &graph) {
-        Ok((storages, given)) => {
-            Ok(Document { spaces: vec![storages.by_key], given, ..Document::of_pickle(Kind::TorchTar, graph, object.content.clone()) })
-        }
+        Ok((storages, given)) => Ok(Document {
+            spaces: vec![Space::listed(storages.by_key)],
+            given,
+            ..Document::of_pickle(Kind::TorchTar, graph, object.content.clone())
+        }),
         Err(error) => Err(Box::<Broken>::from(error).after(vec![graph])),
     }
 }

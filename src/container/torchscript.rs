@@ -8,14 +8,14 @@ use std::collections::HashMap;
 
 use crate::container::bare_pickle::protocol;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
-use crate::container::{Document, Kind, Member, Outcome};
+use crate::container::{Document, Kind, Member, Outcome, Space};
 use crate::limits::ReadOptions;
 use crate::pickle::{Breaks, Broken};
 use crate::place::Place;
 
 /// Whether an archive has a checkpoint of this kind.
 pub(super) fn is_torchscript(members: &[Member]) -> bool {
-    members.iter().any(|member| is_in_a_folder(&member.name, "constants.pkl"))
+    members.iter().any(|member| is_in_a_folder(&member.name(), "constants.pkl"))
 }
 
 pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) -> Outcome {
@@ -29,7 +29,7 @@ pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) 
     };
     let mut breaks = Breaks::default();
     let protocol = protocol(&stream.bytes()?).to_string();
-    let mut document = Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
+    let mut document = Document { spaces: vec![Space::listed(storages)], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
     // The bytecode repeats constants of the code, for programs without a compiler; before 1.9 with storages of its own.
     for (name, folders) in [("constants", &["constants/"][..]), ("bytecode", &["constants/", "bytecode/"])] {
         breaks.take(add(&mut document, &mut archive, name, folders, options));
@@ -53,7 +53,7 @@ fn add(document: &mut Document, archive: &mut Archive, name: &str, folders: &[&s
         storages.extend(archive.storages(&[folder], "")?);
     }
     let (graph, stream) = archive.pickle(&file, "holds constants of the code", options)?;
-    let added = Document { spaces: vec![storages], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
+    let added = Document { spaces: vec![Space::listed(storages)], ..Document::of_pickle(Kind::TorchScript, graph, stream) };
     let value = document.adopt(added)?;
     let root = document.graph.root();
     document.graph.attach(root, name, value);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::Value as Json;
 
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
-use crate::container::{Document, Given, GivenTensor, Kind, Member, Outcome, StorageClass};
+use crate::container::{Document, Given, GivenTensor, Kind, Member, Outcome, Space, StorageClass};
 use crate::error::{self, Error, Result};
 use crate::limits::ReadOptions;
 use crate::pickle::{Broken, Graph, NodeId};
@@ -36,7 +36,7 @@ const FROM_TABLE: &str = "torch.jit._pickle.build_tensor_from_id";
 
 /// Whether an archive has a checkpoint of this kind.
 pub(super) fn is_torchscript_json(members: &[Member]) -> bool {
-    members.iter().any(|member| is_in_a_folder(&member.name, "model.json"))
+    members.iter().any(|member| is_in_a_folder(&member.name(), "model.json"))
 }
 
 pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -> Outcome {
@@ -45,10 +45,11 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     archive.mark(|name| name.starts_with("code/") || name.starts_with("extra/"));
     // Persistent ids are not used; the table names the members.
     let storages = archive.storages(&["tensors/"], "")?;
-    let storages = storages.into_iter().map(|(key, storage)| (format!("tensors/{key}"), storage)).collect();
+    let storages = storages.into_iter().map(|(key, storage)| (format!("tensors/{key}"), storage));
+    let storages = Space::listed(storages.collect());
     let model = archive.structural("model.json", "describes the modules")?.clone();
     let text = model.read(options.limits.pickle_bytes, options, &mut archive.findings)?;
-    let place = model.place.clone();
+    let place = model.place();
     let bad = |what: &str| error::zip(format!("model.json {what}")).at(&place);
     let json: Json = serde_json::from_slice(&text).map_err(|e| bad(&format!("is no JSON: {e}")))?;
     let table = json["tensors"].as_array().map_or(&[][..], Vec::as_slice);

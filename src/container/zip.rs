@@ -1,11 +1,9 @@
 //! Which kind of checkpoint a zip archive is, by the names of its members.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::container::bundle::{Bundle, Packed, PackedContent};
 use crate::container::zip_directory::Directory;
 use crate::container::{
-    Document, Inner, Kind, Member, Outcome, hidden, npz, pt2, torch_package, torch_zip, torchscript, torchscript_json, zip_directory,
+    Inner, Kind, Member, Outcome, hidden, npz, pt2, torch_package, torch_zip, torchscript, torchscript_json, zip_directory,
 };
 use crate::error::{self, Code, Error, Result};
 use crate::finding::Finding;
@@ -55,15 +53,15 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth:
     let error = if members.is_empty() {
         let error = Error::new(Code::NoTensors, "the file holds no tensors: it is a zip archive without members");
         error.help("if it should hold some, the save was interrupted; have its author save it again")
-    } else if members.iter().any(|m| m.name == "data.pkl") {
+    } else if members.iter().any(|m| m.name() == "data.pkl") {
         Error::new(Code::ZipMalformed, "member data.pkl is not in a folder, where torch writes it")
             .help("the archive was zipped again without its folder; zip the folder itself")
     } else if members.iter().any(torch_zip::is_storage) {
         error::missing_entry("data.pkl", "describes the checkpoint")
     } else {
         let side_pickles = unlisted();
-        let files = members.into_iter().filter(|member| !member.name.ends_with('/'));
-        let files = files.map(|member| Packed { name: member.name.clone(), content: PackedContent::Zipped(member) }).collect();
+        let files = members.into_iter().filter(|member| !member.name().ends_with('/'));
+        let files = files.map(|member| Packed { name: member.name().into_owned(), content: PackedContent::Zipped(member) }).collect();
         return Ok(Inner::Bundle(Bundle { kind: Kind::Zip, facts: Vec::new(), files, findings, side_pickles }));
     };
     let mut graphs = unlisted();
@@ -81,13 +79,11 @@ fn with_the_rest(opened: Outcome, findings: Vec<Finding>, graphs: Vec<Graph>, op
         broken.error = broken.error.with_findings(&findings);
         broken.after(graphs.clone())
     })?;
-    let Document { members, spaces, side_pickles, .. } = &mut document;
-    side_pickles.extend(graphs);
-    let storages: HashSet<&str> = spaces.iter().flat_map(HashMap::values).map(|storage| &*storage.place.member).collect();
-    let is_data = |member: &Member| !options.everywhere && storages.contains(&*member.place.member);
-    for member in members.iter().filter(|member| !member.structural && !is_data(member)) {
-        side_pickles.extend(hidden::in_member(member, options, depth + 1));
-    }
+    document.side_pickles.extend(graphs);
+    let is_data = document.are_storages();
+    let others = document.members.iter().zip(is_data).filter(|(member, is_data)| !member.structural && (options.everywhere || !is_data));
+    let hidden: Vec<Graph> = others.flat_map(|(member, _)| hidden::in_member(member, options, depth + 1)).collect();
+    document.side_pickles.extend(hidden);
     document.findings.splice(0..0, findings);
     Ok(document)
 }

@@ -5,11 +5,13 @@
 //! is then compared with that of the `zip` crate, entry by entry.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Cursor;
+use std::sync::Arc;
 
 use ::bytes::Bytes;
 
-use crate::container::Member;
+use crate::container::member::{Archived, Member};
 use crate::container::zip_end::End;
 use crate::container::zip_entry::{DEFLATED, Entry};
 use crate::error::{self, Result};
@@ -48,25 +50,28 @@ pub(super) fn read(region: &Region, start: &Place, limits: &Limits) -> Result<Di
     if entries.len() as u64 != end.entries {
         return Err(error::zip(format!("the directory has {} entries, the end record says {}", entries.len(), end.entries)));
     }
-    names_are_distinct(&entries, start)?;
+    names_are_distinct(&entries, &bytes, start)?;
+    let archive = Arc::new(Archived { region: region.clone(), bytes: bytes.clone(), start: start.clone() });
     let mut ranges: Vec<(u64, u64)> = Vec::with_capacity(entries.len());
     let mut members = Vec::with_capacity(entries.len());
     for entry in entries {
         let data_start = entry.check_local_header(&bytes, end.directory_start, start)?;
         let data_end = data_start.saturating_add(entry.compressed);
-        let stored = region.slice(data_start, entry.compressed).filter(|_| data_end <= end.directory_start);
-        let stored = stored.ok_or_else(|| error::zip(format!("entry {} does not end before the directory", entry.shown())))?;
+        if data_end > end.directory_start || region.slice(data_start, entry.compressed).is_none() {
+            return Err(error::zip(format!("entry {} does not end before the directory", entry.shown(&bytes))));
+        }
         let descriptor_bytes = entry.descriptor_bytes(&bytes, data_end);
         if descriptor_bytes.is_none() {
-            let message = format!("the data descriptor of entry {} does not say what the directory says", entry.shown());
+            let message = format!("the data descriptor of entry {} does not say what the directory says", entry.shown(&bytes));
             findings.push(Finding::note("zip-header-mismatch", start.advanced(data_end), message));
         }
         ranges.push((entry.local_start, data_end + descriptor_bytes.unwrap_or(0)));
         members.push(Member {
-            place: start.inside(&entry.name),
-            name: entry.name,
+            archive: Arc::clone(&archive),
+            record: entry.record,
+            data_start,
+            stored_len: entry.compressed,
             len: entry.uncompressed,
-            stored,
             deflated: entry.method == DEFLATED,
             crc: entry.crc,
             is_archive: false,
@@ -98,17 +103,30 @@ pub(super) fn read(region: &Region, start: &Place, limits: &Limits) -> Result<Di
 
 /// No two names may be equal to a reader that ignores case, stops at a NUL or takes a backslash for a slash: torch's own does
 /// the first two, Python on Windows the last.
-fn names_are_distinct(entries: &[Entry], start: &Place) -> Result<()> {
-    let mut seen: HashMap<Vec<u8>, &Entry> = HashMap::with_capacity(entries.len());
-    for entry in entries {
-        let cut = entry.name.as_bytes().split(|&b| b == 0).next().unwrap_or_default();
-        let alike = cut.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte.to_ascii_lowercase() }).collect();
-        if let Some(first) = seen.insert(alike, entry) {
-            let message = format!("entries {} and {} are one and the same to some readers", first.shown(), entry.shown());
-            return Err(error::zip_ambiguous_because(Finding::note("duplicate-entry", start.inside(&entry.name), message)));
+fn names_are_distinct(entries: &[Entry], bytes: &[u8], start: &Place) -> Result<()> {
+    let alike = |entry: &Entry| -> Vec<u8> {
+        let cut = entry.raw_name(bytes).split(|&b| b == 0).next().unwrap_or_default();
+        cut.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte.to_ascii_lowercase() }).collect()
+    };
+    // By hashes, so that an archive of a million members costs 16 bytes each.
+    let hasher = RandomState::new();
+    let mut order: Vec<(u64, u32)> = entries.iter().map(|entry| hasher.hash_one(alike(entry))).zip(0u32..).collect();
+    order.sort_unstable();
+    let mut first_pair: Option<(u32, u32)> = None;
+    for group in order.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+        let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
+        for &(_, i) in group {
+            if let Some(earlier) = seen.insert(alike(&entries[i as usize]), i)
+                && first_pair.is_none_or(|(_, second)| i < second)
+            {
+                first_pair = Some((earlier, i));
+            }
         }
     }
-    Ok(())
+    let Some((first, second)) = first_pair.map(|(a, b)| (&entries[a as usize], &entries[b as usize])) else { return Ok(()) };
+    let message = format!("entries {} and {} are one and the same to some readers", first.shown(bytes), second.shown(bytes));
+    let place = start.inside(&String::from_utf8_lossy(second.raw_name(bytes)));
+    Err(error::zip_ambiguous_because(Finding::note("duplicate-entry", place, message)))
 }
 
 /// The `zip` crate must see the same archive.
@@ -124,13 +142,13 @@ fn agrees_with_zip_crate(bytes: Bytes, region: &Region, members: &[Member]) -> R
     for (i, member) in members.iter().enumerate() {
         let entry = archive.by_index_raw(i).map_err(|e| disagree(e.to_string()))?;
         let theirs = (entry.size(), entry.compressed_size(), entry.crc32(), entry.data_start());
-        let data_start = member.stored.file_offset().map(|offset| offset - start);
+        let data_start = member.stored().file_offset().map(|offset| offset - start);
         let same_start = data_start.is_none() || data_start == theirs.3;
-        if String::from_utf8_lossy(entry.name_raw()) != member.name
-            || (theirs.0, theirs.1, theirs.2) != (member.len, member.stored.len(), member.crc)
+        if String::from_utf8_lossy(entry.name_raw()) != member.name()
+            || (theirs.0, theirs.1, theirs.2) != (member.len, member.stored_len, member.crc)
             || !same_start
         {
-            return Err(disagree(format!("entry {}", crate::text::quoted(&member.name, 200))));
+            return Err(disagree(format!("entry {}", crate::text::quoted(&member.name(), 200))));
         }
     }
     Ok(())

@@ -27,8 +27,8 @@ const EXTRA_UNICODE_PATH: u16 = 0x7075;
 
 /// One record of the central directory.
 pub(super) struct Entry {
-    pub raw_name: Bytes,
-    pub name: String,
+    /// Where the record is; the name stays there.
+    pub record: u64,
     flags: u16,
     pub method: u16,
     pub crc: u32,
@@ -58,16 +58,15 @@ impl Entry {
         if record_end > directory_end {
             return Err(short());
         }
-        let raw_name = slice(bytes, at + CENTRAL_BYTES, name_bytes).ok_or_else(short)?;
+        let name = name_of_record(bytes, at).ok_or_else(short)?;
         let extra = slice(bytes, at + CENTRAL_BYTES + name_bytes, extra_bytes).ok_or_else(short)?;
-        let name = String::from_utf8_lossy(&raw_name).into_owned();
-        let shown = crate::text::quoted(&name, 200);
+        let shown = || shown(name);
         let here = start.advanced(at);
         if u16_field(34)? != 0 {
-            return Err(error::zip(format!("entry {shown} is on another disk")));
+            return Err(error::zip(format!("entry {} is on another disk", shown())));
         }
         if flags & (FLAG_ENCRYPTED | FLAG_STRONG_ENCRYPTION | FLAG_MASKED) != 0 {
-            let message = format!("entry {shown} is encrypted");
+            let message = format!("entry {} is encrypted", shown());
             let finding = Finding::note("zip-flags", here, message.clone());
             return Err(Error::new(Code::ZipEncrypted, message)
                 .help("decrypt the archive and convert the checkpoint inside")
@@ -76,7 +75,7 @@ impl Entry {
         if method != STORED && method != DEFLATED {
             return Err(Error::new(
                 Code::ZipUnsupportedMethod,
-                format!("entry {shown} is compressed by method {method}, expected 0 (stored) or 8 (deflate)"),
+                format!("entry {} is compressed by method {method}, expected 0 (stored) or 8 (deflate)", shown()),
             )
             .help("unpack the archive and zip it again with the stored method"));
         }
@@ -84,22 +83,29 @@ impl Entry {
         let extra = Extra::read(&extra, &shown, &here)?;
         let [uncompressed, compressed, local_start] = extra.sizes(sizes, &shown)?;
         if method == STORED && compressed != uncompressed {
+            let shown = shown();
             let message = format!("entry {shown} is stored, with {compressed} bytes in the file and {uncompressed} in the directory");
             return Err(error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here, message)));
         }
         if flags & !FLAGS_KNOWN != 0 {
-            let message = format!("entry {shown} has flags {flags:#06x}, of which {:#06x} are not known here", flags & !FLAGS_KNOWN);
+            let unknown = flags & !FLAGS_KNOWN;
+            let message = format!("entry {} has flags {flags:#06x}, of which {unknown:#06x} are not known here", shown());
             findings.push(Finding::note("zip-flags", here.clone(), message));
         }
         if comment_bytes > 0 {
-            findings.push(Finding::note("zip-comment", here, format!("entry {shown} has a comment of {comment_bytes} bytes")));
+            findings.push(Finding::note("zip-comment", here, format!("entry {} has a comment of {comment_bytes} bytes", shown())));
         }
-        Ok(Entry { raw_name, name, flags, method, crc, compressed, uncompressed, local_start, record_end })
+        Ok(Entry { record: at, flags, method, crc, compressed, uncompressed, local_start, record_end })
+    }
+
+    /// The name as it stands in the directory.
+    pub fn raw_name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        name_of_record(bytes, self.record).unwrap_or_default()
     }
 
     /// The name as messages show it.
-    pub fn shown(&self) -> String {
-        crate::text::quoted(&self.name, 200)
+    pub fn shown(&self, bytes: &[u8]) -> String {
+        shown(self.raw_name(bytes))
     }
 
     /// Compares the local header with this record; returns where the data starts.
@@ -109,7 +115,8 @@ impl Entry {
     pub fn check_local_header(&self, bytes: &Bytes, directory_start: u64, start: &Place) -> Result<u64> {
         let at = self.local_start;
         let here = start.advanced(at);
-        let bad = || error::zip(format!("the local header of entry {} is damaged", self.shown()));
+        let shown = || self.shown(bytes);
+        let bad = || error::zip(format!("the local header of entry {} is damaged", shown()));
         if u32_at(bytes, at) != Some(LOCAL) {
             return Err(bad());
         }
@@ -118,10 +125,10 @@ impl Entry {
         let name = slice(bytes, at + LOCAL_BYTES, name_bytes.into()).ok_or_else(bad)?;
         let extra = slice(bytes, at + LOCAL_BYTES + u64::from(name_bytes), extra_bytes.into()).ok_or_else(bad)?;
         let differs = |what: &str| {
-            let message = format!("entry {} has another {what} in its local header than in the directory", self.shown());
+            let message = format!("entry {} has another {what} in its local header than in the directory", shown());
             error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here.clone(), message))
         };
-        if name != self.raw_name {
+        if name != self.raw_name(bytes) {
             return Err(differs("name"));
         }
         if method != self.method {
@@ -129,8 +136,8 @@ impl Entry {
         }
         let sizes = [14, 22, 18].map(|field| u32_at(bytes, at + field));
         let [Some(crc), Some(uncompressed), Some(compressed)] = sizes else { return Err(bad()) };
-        let extra = Extra::read(&extra, &self.shown(), &here)?;
-        let [uncompressed, compressed, _] = extra.sizes([uncompressed, compressed, 0], &self.shown())?;
+        let extra = Extra::read(&extra, &shown, &here)?;
+        let [uncompressed, compressed, _] = extra.sizes([uncompressed, compressed, 0], &shown)?;
         let (local, central) = ((crc, uncompressed, compressed), (self.crc, self.uncompressed, self.compressed));
         match flags & FLAG_DATA_DESCRIPTOR {
             0 if local != central => return Err(differs("size or checksum")),
@@ -169,6 +176,17 @@ impl Entry {
     }
 }
 
+/// The name in the directory's record at `at`.
+pub(super) fn name_of_record(bytes: &[u8], at: u64) -> Option<&[u8]> {
+    let len = u16_at(bytes, at + 28)?;
+    let from = usize::try_from(at + CENTRAL_BYTES).ok()?;
+    bytes.get(from..from + usize::from(len))
+}
+
+fn shown(name: &[u8]) -> String {
+    crate::text::quoted(&String::from_utf8_lossy(name), 200)
+}
+
 /// Whether a field of a local header leaves its value to the descriptor, or has the same.
 fn is_open(local: u64, central: u64) -> bool {
     local == 0 || local == 0xffff_ffff || local == central
@@ -180,21 +198,21 @@ struct Extra<'a> {
 }
 
 impl<'a> Extra<'a> {
-    fn read(extra: &'a [u8], shown: &str, here: &Place) -> Result<Self> {
+    fn read(extra: &'a [u8], shown: &dyn Fn() -> String, here: &Place) -> Result<Self> {
         let mut rest = extra;
         let mut zip64: Option<&[u8]> = None;
         while let [a, b, c, d, tail @ ..] = rest {
             let (id, len) = (u16::from_le_bytes([*a, *b]), usize::from(u16::from_le_bytes([*c, *d])));
             let Some((field, tail)) = tail.split_at_checked(len) else {
-                return Err(error::zip(format!("entry {shown} has an extra field that is cut short")));
+                return Err(error::zip(format!("entry {} has an extra field that is cut short", shown())));
             };
             match id {
                 EXTRA_UNICODE_PATH => {
-                    let message = format!("entry {shown} has a second name in a Unicode path field");
+                    let message = format!("entry {} has a second name in a Unicode path field", shown());
                     return Err(error::zip_ambiguous_because(Finding::note("zip-unicode-path", here.clone(), message)));
                 }
                 EXTRA_ZIP64 if zip64.is_some() => {
-                    let message = format!("entry {shown} has two zip64 fields");
+                    let message = format!("entry {} has two zip64 fields", shown());
                     return Err(error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here.clone(), message)));
                 }
                 EXTRA_ZIP64 => zip64 = Some(field),
@@ -206,13 +224,13 @@ impl<'a> Extra<'a> {
     }
 
     /// Uncompressed size, compressed size and header offset, from the zip64 field where the classic one is full.
-    fn sizes(&self, classic: [u32; 3], shown: &str) -> Result<[u64; 3]> {
+    fn sizes(&self, classic: [u32; 3], shown: &dyn Fn() -> String) -> Result<[u64; 3]> {
         let mut sizes = classic.map(u64::from);
         // Without a zip64 field the value is what it says.
         let Some(mut field) = self.zip64 else { return Ok(sizes) };
         for size in sizes.iter_mut().filter(|size| **size == 0xffff_ffff) {
             let Some((value, rest)) = field.split_first_chunk::<8>() else {
-                return Err(error::zip(format!("entry {shown} has a zip64 field that is cut short")));
+                return Err(error::zip(format!("entry {} has a zip64 field that is cut short", shown())));
             };
             *size = u64::from_le_bytes(*value);
             field = rest;

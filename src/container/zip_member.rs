@@ -18,19 +18,19 @@ impl Member {
     /// Where its bytes are, and in what form.
     pub(super) fn content(&self) -> Content {
         match self.deflated {
-            false => Content::Plain(self.stored.clone()),
-            true => Content::Deflated { member: self.place.member.to_string(), compressed: self.stored.clone(), crc: self.crc },
+            false => Content::Plain(self.stored().clone()),
+            true => Content::Deflated { member: self.place().member.to_string(), compressed: self.stored().clone(), crc: self.crc },
         }
     }
 
     /// The storage that it is.
     pub(super) fn storage(&self, key: &str, big_endian: bool) -> Storage {
-        Storage { key: key.to_owned(), len: self.len, head: 0, content: self.content(), place: self.place.clone(), big_endian }
+        Storage { key: key.to_owned(), len: self.len, head: 0, content: self.content(), place: self.place().clone(), big_endian }
     }
 
     /// Its content from the start; a reader that goes on to the end must check the checksum.
-    pub(super) fn reader(&self) -> Box<dyn Read + '_> {
-        let stored = BufReader::new(self.stored.reader());
+    pub(super) fn reader(&self) -> Box<dyn Read> {
+        let stored = BufReader::new(self.stored().into_reader());
         if self.deflated { Box::new(flate2::bufread::DeflateDecoder::new(stored)) } else { Box::new(stored) }
     }
 
@@ -40,7 +40,7 @@ impl Member {
     /// `zip-malformed` when the data is damaged or of another length; those of `sink`.
     pub(crate) fn decode(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u32> {
         if self.deflated {
-            return inflate(&self.place.member, &self.stored, self.len, sink);
+            return inflate(&self.place().member, &self.stored(), self.len, sink);
         }
         // The bytes can be read where they are; only their checksum is asked for.
         let mut crc = crc32fast::Hasher::new();
@@ -48,7 +48,7 @@ impl Member {
         let mut at = 0;
         while at < self.len {
             let chunk = &mut chunk[..(self.len - at).min(256 << 10) as usize];
-            self.stored.read_at(at, chunk)?;
+            self.stored().read_at(at, chunk)?;
             crc.update(chunk);
             at += chunk.len() as u64;
         }
@@ -68,24 +68,24 @@ impl Member {
     /// The same with its content as far as it can be read, and then what is wrong with it.
     fn read_damaged(&self, at_most: u64, options: &ReadOptions) -> (Bytes, Result<Option<Finding>>) {
         if self.len > at_most {
-            let shown = crate::text::quoted(&self.place.member, 200);
+            let shown = crate::text::quoted(&self.place().member, 200);
             let error = error::zip(format!("member {shown} has {} bytes, at most {at_most} are expected", self.len));
             return (Bytes::new(), Err(error));
         }
         let (content, crc) = if self.deflated {
             let mut content = Vec::new();
-            let crc = inflate(&self.place.member, &self.stored, self.len, &mut |chunk| {
+            let crc = inflate(&self.place().member, &self.stored(), self.len, &mut |chunk| {
                 content.extend_from_slice(chunk);
                 Ok(())
             });
             (Bytes::from(content), crc)
         } else {
-            match self.stored.bytes() {
+            match self.stored().bytes() {
                 Ok(content) => (content.clone(), Ok(crc32fast::hash(&content))),
                 Err(error) => (Bytes::new(), Err(error)),
             }
         };
-        let finding = crc.and_then(|crc| check_crc(&self.place.member, self.crc, crc, options));
+        let finding = crc.and_then(|crc| check_crc(&self.place().member, self.crc, crc, options));
         (content, finding)
     }
 
@@ -109,7 +109,7 @@ impl Member {
 
     /// The region that has its content, which was read.
     fn stream(&self, content: &Bytes) -> Region {
-        if self.deflated { Region::memory(content.clone()) } else { self.stored.clone() }
+        if self.deflated { Region::memory(content.clone()) } else { self.stored().clone() }
     }
 
     /// Its content as a region, decoded once where it is compressed.
@@ -119,11 +119,11 @@ impl Member {
     pub(super) fn region(&self, options: &ReadOptions) -> Result<Region> {
         let mut scratch = Scratch::new(options.scratch.as_deref());
         if self.deflated {
-            options.count_decoded(self.len, "a member", self.stored.len())?;
+            options.count_decoded(self.len, "a member", self.stored().len())?;
         }
         let crc = self.decode(&mut |chunk| scratch.write(chunk))?;
-        check_crc(&self.place.member, self.crc, crc, options)?;
-        Ok(if self.deflated { scratch.finish() } else { self.stored.clone() })
+        check_crc(&self.place().member, self.crc, crc, options)?;
+        Ok(if self.deflated { scratch.finish() } else { self.stored().clone() })
     }
 
     /// The pickle that it is, and its bytes. Bytes behind its end are a finding.
@@ -136,7 +136,7 @@ impl Member {
         match finding {
             Ok(finding) => findings.extend(finding),
             Err(error) => {
-                let graphs = match run(&content, &self.place, options) {
+                let graphs = match run(&content, &self.place(), options) {
                     Ok(graph) => vec![graph],
                     Err(broken) => broken.graphs,
                 };
@@ -144,7 +144,7 @@ impl Member {
             }
         }
         let stream = self.stream(&content);
-        let place = self.place.clone();
+        let place = self.place().clone();
         let graph = run(&content, &place, options)?;
         let end = graph.end();
         match trailing::read(&content.slice(end as usize..), &place.advanced(end), options) {
@@ -176,7 +176,7 @@ pub(crate) fn check_crc(member: &str, recorded: u32, actual: u32, options: &Read
 /// `zip-crc`, and when the archive cannot be read.
 pub(crate) fn check_stored(members: &[Member], options: &ReadOptions) -> Result<()> {
     for member in members.iter().filter(|member| !member.deflated) {
-        check_crc(&member.place.member, member.crc, crc32fast::hash(&member.stored.bytes()?), options)?;
+        check_crc(&member.place().member, member.crc, crc32fast::hash(&member.stored().bytes()?), options)?;
     }
     Ok(())
 }

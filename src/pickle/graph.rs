@@ -288,6 +288,15 @@ impl Graph {
         }
     }
 
+    /// The same as a counted slice, without copying where it stands in the stream.
+    pub fn str_shared(&self, id: NodeId) -> Option<Bytes> {
+        self.str(id)?;
+        match self.node(id) {
+            Node::Text(blob) | Node::Str(blob) => Some(self.blob_shared(blob)),
+            _ => None,
+        }
+    }
+
     /// Plain UTF-8 text, or bytes that are ASCII: what Python 2 wrote as `str` comes as either.
     pub fn str_or_ascii(&self, id: NodeId) -> Option<&str> {
         match self.node(id) {

@@ -28,28 +28,29 @@ pub(crate) fn judge(document: &Document, options: &ReadOptions) -> Vec<Finding> 
 
 fn judge_member(kind: Kind, member: &Member, options: &ReadOptions) -> Option<Finding> {
     let found = |severity: Severity, message: String| {
-        let finding = Finding::note("embedded-source", member.place.clone(), crate::text::printable(&message));
+        let finding = Finding::note("embedded-source", member.place().clone(), crate::text::printable(&message));
         Some(Finding { severity, ..finding })
     };
-    if matches!(kind, Kind::Pt2 | Kind::TorchScript | Kind::TorchPackage) && MACHINE_CODE.iter().any(|ending| member.name.ends_with(ending))
+    if matches!(kind, Kind::Pt2 | Kind::TorchScript | Kind::TorchPackage)
+        && MACHINE_CODE.iter().any(|ending| member.name().ends_with(ending))
     {
         return found(Severity::Dangerous, "the archive carries machine code, or what is compiled to it".to_owned());
     }
     match kind {
-        Kind::TorchPackage if member.name.ends_with(".py") => {
+        Kind::TorchPackage if member.name().ends_with(".py") => {
             let source = member.text(MAX_SOURCE_BYTES, options)?;
             let uses =
                 python_source::dangerous_use(&source).map(|(name, how)| format!("; it names {name}, which {how}")).unwrap_or_default();
             let bytes = crate::text::count(member.len, "byte");
             found(Severity::Unrecognized, format!("the package has a module of {bytes} of Python source, which torch.package runs{uses}"))
         }
-        Kind::TorchScript if member.name.ends_with(".py") => {
+        Kind::TorchScript if member.name().ends_with(".py") => {
             let source = member.text(MAX_SOURCE_BYTES, options)?;
             let danger = SCRIPT_DANGERS.iter().find(|danger| source.contains(**danger))?;
             let danger = danger.trim_end_matches('(');
             found(Severity::Dangerous, format!("code in the archive calls {danger}, which reads or writes files"))
         }
-        Kind::Pt2 if member.name.ends_with(".json") => {
+        Kind::Pt2 if member.name().ends_with(".json") => {
             let json: Json = serde_json::from_str(&member.text(MAX_SOURCE_BYTES, options)?).ok()?;
             let expression = odd_expression(&json)?;
             let shown = crate::text::quoted(&expression, 80);
@@ -92,7 +93,7 @@ fn is_odd(expression: &str) -> bool {
 
 /// Globals whose module is one of the package's own: they are not what they are called.
 fn shadowed(document: &Document) -> Vec<Finding> {
-    let modules: HashSet<String> = document.members.iter().filter_map(|member| module_of(&member.name)).collect();
+    let modules: HashSet<String> = document.members.iter().filter_map(|member| module_of(&member.name())).collect();
     let own = document.graph.globals().iter().filter(|global| modules.contains(&global.module));
     own.map(|global| {
         let path = global.path();

@@ -13,7 +13,7 @@ use crate::globals::{Meaning, array, meaning, paddle};
 use crate::limits::ReadOptions;
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 use crate::place::Place;
-use crate::storage::{Content, Storage, StorageId};
+use crate::storage::{Content, Referred, StorageId};
 use crate::tensor::Tensor;
 
 /// How deep lists and tuples in the arguments of a rebuild are looked into; real ones go three deep.
@@ -38,10 +38,12 @@ pub struct Reader<'a> {
     /// Nested torch files that this document is inside of.
     nesting: u64,
     depth: usize,
-    storages: Vec<Storage>,
+    storages: Vec<Referred>,
     tensors: Vec<Tensor>,
-    /// By the space and the key of a persistent id.
-    storage_ids: HashMap<(usize, String), StorageId>,
+    /// By the index of the space, and the number there.
+    storage_ids: HashMap<(u32, u32), StorageId>,
+    /// Those on torch's meta device, by the index of the space and their key.
+    meta_storages: HashMap<(usize, String), StorageId>,
     values: HashMap<NodeId, Value>,
     /// Storages that belong to a node itself: array bytes, nested torch files.
     node_storages: HashMap<NodeId, StorageId>,
@@ -75,7 +77,7 @@ pub struct Attributes {
 #[derive(Debug)]
 pub struct Found {
     /// Every storage that was referred to.
-    pub storages: Vec<Storage>,
+    pub(crate) storages: Vec<Referred>,
     /// Every tensor that was made, in order of discovery.
     pub tensors: Vec<Tensor>,
     /// The attributes of tensors that have some.
@@ -97,6 +99,7 @@ impl<'a> Reader<'a> {
             storages: Vec::new(),
             tensors: Vec::new(),
             storage_ids: HashMap::new(),
+            meta_storages: HashMap::new(),
             values: HashMap::new(),
             node_storages: HashMap::new(),
             attributes: HashMap::new(),

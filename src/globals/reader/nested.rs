@@ -7,7 +7,7 @@ use crate::globals::reader::Reader;
 use crate::globals::value::{Call, StorageView, Value};
 use crate::pickle::NodeId;
 use crate::source::Region;
-use crate::storage::{self, Content};
+use crate::storage::{self, Content, Referred};
 
 impl Reader<'_> {
     /// Reads every torch file that the pickle loads from bytes, also where it drops the result: what is in it must be seen.
@@ -66,12 +66,19 @@ impl Reader<'_> {
         self.nested_findings.append(&mut found.nested_findings);
         self.nested_pickles.append(&mut found.nested_pickles);
         self.nested_pickles.append(&mut document.side_pickles);
+        let storage = match &root {
+            Ok(Value::Storage(view)) => match found.storages.swap_remove(view.id.index()) {
+                Referred::Stored(space, number) => Some((*view, Box::new(document.stored(space, number)))),
+                Referred::Own(storage) => Some((*view, storage)),
+            },
+            _ => None,
+        };
         self.nested_pickles.push(document.graph);
-        let Value::Storage(view) = root? else {
+        root?;
+        let Some((view, storage)) = storage else {
             return Err(Error::new(Code::TensorUnsupported, "a nested torch file holds something else than one storage").at(&place));
         };
-        let storage = found.storages.swap_remove(view.id.index());
-        let id = self.push_storage(storage);
+        let id = self.push_storage(Referred::Own(storage));
         let view = StorageView { id, ..view };
         self.nested.insert(node, view);
         Ok(Value::Storage(view))

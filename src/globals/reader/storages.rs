@@ -9,7 +9,7 @@ use crate::globals::value::{Absence, StorageView, TensorId, Value};
 use crate::pickle::{Blob, NodeId};
 use crate::place::Place;
 use crate::source::Region;
-use crate::storage::{Content, Storage, StorageId};
+use crate::storage::{Content, Referred, Storage, StorageId};
 use crate::tensor::layout::{Declared, View, row_major};
 use crate::tensor::{Dtype, Tensor, Transform};
 
@@ -24,8 +24,7 @@ impl Reader<'_> {
         transform: Transform,
     ) -> Result<Value> {
         let place = self.place(id);
-        let stored = &self.storages[storage.id.index()];
-        if matches!(stored.content, Content::Meta) {
+        if self.is_meta(storage.id) {
             return Ok(Value::Absent(Absence::meta(Some(dtype), declared.shape)));
         }
         if transform.conj && dtype.parts() == 1 {
@@ -60,13 +59,13 @@ impl Reader<'_> {
         let mut len = 0u64;
         for &piece in pieces {
             let tensor = self.tensor_ref(piece);
-            let stored = &self.storages[tensor.storage.index()];
+            let stored = self.storage(tensor.storage);
             let whole = tensor.view.is_contiguous() && tensor.output_bytes() == stored.len && tensor.transform == Transform::default();
             if tensor.dtype != dtype || !whole {
                 return Err(bad("are not of one dtype, or not in one piece themselves"));
             }
             len = len.saturating_add(stored.len);
-            content.push((stored.content.clone(), stored.len));
+            content.push((stored.content, stored.len));
         }
         let storage = self.own_storage(id, Content::Joined(content), len, place);
         let strides = row_major(shape);
@@ -96,7 +95,7 @@ impl Reader<'_> {
         let id = match self.node_storages.get(&node) {
             Some(&id) => id,
             None => {
-                let id = self.push_storage(Storage { key: place.to_string(), len, head: 0, content, place, big_endian: false });
+                let id = self.push_own(Storage { key: place.to_string(), len, head: 0, content, place, big_endian: false });
                 self.node_storages.insert(node, id);
                 id
             }
@@ -106,10 +105,27 @@ impl Reader<'_> {
 
     /// Says how many bytes at the start of a storage are no data.
     pub(crate) fn set_head(&mut self, id: StorageId, bytes: u64) {
-        self.storages[id.index()].head = bytes;
+        if let Referred::Own(storage) = &mut self.storages[id.index()] {
+            storage.head = bytes;
+        }
     }
 
-    pub(super) fn push_storage(&mut self, storage: Storage) -> StorageId {
+    pub(super) fn push_own(&mut self, storage: Storage) -> StorageId {
+        self.push_storage(Referred::Own(Box::new(storage)))
+    }
+
+    fn storage(&self, id: StorageId) -> Storage {
+        match &self.storages[id.index()] {
+            Referred::Stored(space, number) => self.document.stored(*space, *number),
+            Referred::Own(storage) => Storage::clone(storage),
+        }
+    }
+
+    fn is_meta(&self, id: StorageId) -> bool {
+        matches!(&self.storages[id.index()], Referred::Own(storage) if matches!(storage.content, Content::Meta))
+    }
+
+    pub(super) fn push_storage(&mut self, storage: Referred) -> StorageId {
         self.storages.push(storage);
         StorageId(self.storages.len() as u32 - 1) // at most one per node
     }
@@ -137,63 +153,62 @@ impl Reader<'_> {
     }
 
     pub(super) fn given_storage(&mut self, id: NodeId, key: &str, class: StorageClass) -> Result<StorageView> {
-        let space = self.document.streams[self.graph().stream_of(id)].space;
-        let stored = self.document.spaces[space].get(key);
-        let stored = stored.ok_or_else(|| error::missing_entry(key, "holds the data of a tensor").at(&self.place(id)))?;
-        let key = (space, key.to_owned());
-        let known = self.storage_ids.get(&key).copied();
-        let storage = known.unwrap_or_else(|| {
-            let new = self.push_storage(stored.clone());
-            self.storage_ids.insert(key, new);
-            new
-        });
-        Ok(StorageView { id: storage, base: 0, len: stored.len, class, big_endian: stored.big_endian })
+        let space = self.document.space_of(id);
+        let number = self.document.spaces[space].find(key, &self.document.members);
+        let number = number.ok_or_else(|| error::missing_entry(key, "holds the data of a tensor").at(&self.place(id)))?;
+        Ok(self.stored(space, number, class))
     }
 
-    pub(super) fn persistent(&mut self, id: NodeId, pid: NodeId) -> Result<Value> {
-        let Some(reference) = StorageRef::read(self.graph(), pid)? else { return Ok(Value::Inert) };
-        let space = self.document.streams[self.graph().stream_of(id)].space;
-        let key = (space, reference.key.clone());
-        let storage_id = match self.storage_ids.get(&key) {
+    /// The whole of a storage of the container.
+    fn stored(&mut self, space: usize, number: u32, class: StorageClass) -> StorageView {
+        let (of, key) = (&self.document.spaces[space], (space as u32, number)); // as many as files
+        let id = match self.storage_ids.get(&key) {
             Some(&known) => known,
             None => {
-                let storage = self.stored(id, space, &reference)?;
-                let new = self.push_storage(storage);
+                let new = self.push_storage(Referred::Stored(key.0, key.1));
                 self.storage_ids.insert(key, new);
                 new
             }
         };
-        let storage = &self.storages[storage_id.index()];
-        let meta = matches!(storage.content, Content::Meta);
-        if !meta && u128::from(storage.len) != reference.n_bytes() {
-            return Err(error::storage_size(&self.place(id), &reference.key, storage.len, reference.n_bytes()));
-        }
-        let item = u64::from(reference.class.item_bytes());
-        let (base, len) = match reference.view {
-            None => (0, storage.len),
-            Some((first, n)) => {
-                let (from, len) = (u128::from(first) * u128::from(item), u128::from(n) * u128::from(item));
-                if from + len > u128::from(storage.len) {
-                    let view = format!("a storage view of {n} elements from {first}");
-                    return Err(error::out_of_bounds(&self.place(id), &view, from + len, storage.len));
-                }
-                (first * item, n * item)
-            }
-        };
-        let big_endian = storage.big_endian;
-        Ok(Value::Storage(StorageView { id: storage_id, base, len, class: reference.class, big_endian }))
+        StorageView { id, base: 0, len: of.len_of(number, &self.document.members), class, big_endian: of.is_big_endian(number) }
     }
 
-    fn stored(&self, id: NodeId, space: usize, reference: &StorageRef) -> Result<Storage> {
-        if let Some(storage) = self.document.spaces[space].get(&reference.key) {
-            return Ok(storage.clone());
+    pub(super) fn persistent(&mut self, id: NodeId, pid: NodeId) -> Result<Value> {
+        let document = self.document;
+        let Some(reference) = StorageRef::read(&document.graph, pid)? else { return Ok(Value::Inert) };
+        let space = document.space_of(id);
+        let whole = match document.spaces[space].find(&reference.key, &document.members) {
+            Some(number) => self.stored(space, number, reference.class),
+            // torch writes no member for a storage on the meta device.
+            None if reference.location == "meta" => self.meta(id, space, &reference),
+            None => return Err(error::missing_entry(&format!("data/{}", reference.key), "holds the data of a tensor").at(&self.place(id))),
+        };
+        if !self.is_meta(whole.id) && u128::from(whole.len) != reference.n_bytes() {
+            return Err(error::storage_size(&self.place(id), &reference.key, whole.len, reference.n_bytes()));
         }
-        let place = self.place(id);
-        // torch writes no member for a storage on the meta device.
-        if reference.location == "meta" {
-            let len = u64::try_from(reference.n_bytes()).unwrap_or(u64::MAX);
-            return Ok(Storage { key: reference.key.clone(), len, head: 0, content: Content::Meta, place, big_endian: false });
+        let item = u64::from(reference.class.item_bytes());
+        let Some((first, n)) = reference.view else { return Ok(Value::Storage(whole)) };
+        let (from, len) = (u128::from(first) * u128::from(item), u128::from(n) * u128::from(item));
+        if from + len > u128::from(whole.len) {
+            let view = format!("a storage view of {n} elements from {first}");
+            return Err(error::out_of_bounds(&self.place(id), &view, from + len, whole.len));
         }
-        Err(error::missing_entry(&format!("data/{}", reference.key), "holds the data of a tensor").at(&place))
+        Ok(Value::Storage(StorageView { base: first * item, len: n * item, ..whole }))
+    }
+
+    fn meta(&mut self, id: NodeId, space: usize, reference: &StorageRef<'_>) -> StorageView {
+        let len = u64::try_from(reference.n_bytes()).unwrap_or(u64::MAX);
+        let key = (space, reference.key.to_string());
+        let id = match self.meta_storages.get(&key) {
+            Some(&known) => known,
+            None => {
+                let place = self.place(id);
+                let storage = Storage { key: key.1.clone(), len, head: 0, content: Content::Meta, place, big_endian: false };
+                let new = self.push_own(storage);
+                self.meta_storages.insert(key, new);
+                new
+            }
+        };
+        StorageView { id, base: 0, len: self.storage(id).len, class: reference.class, big_endian: false }
     }
 }
