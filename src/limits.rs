@@ -123,6 +123,15 @@ impl ReadOptions {
         self.memory.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts memory that records of the input take, before they take it.
+    ///
+    /// # Errors
+    /// The limit on memory.
+    pub(crate) fn debit(&self, bytes: u64) -> Result<()> {
+        let before = self.memory.fetch_add(bytes, Ordering::Relaxed);
+        self.limits.memory_bytes(before.saturating_add(bytes))
+    }
+
     /// Bytes that may still be searched for pickles where none should be.
     pub(crate) fn search_left(&self) -> u64 {
         MAX_SEARCHED.saturating_sub(self.searched.load(Ordering::Relaxed))

@@ -6,13 +6,12 @@
 mod contents;
 mod walk;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::container::Document;
 use crate::error::{self, Error, Result};
 use crate::finding::Finding;
-use crate::globals::{Absence, Lowering, Reader, TensorId, Value, paddle};
+use crate::globals::{Absence, Lowering, Reader, Seen, TensorId, paddle};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths};
 use crate::pickle::{Graph, Node, NodeId};
@@ -83,14 +82,14 @@ impl Checkpoint {
     pub fn of(document: Document, options: &ReadOptions) -> Result<Checkpoint, Box<NotUnderstood>> {
         let graph = &document.graph;
         let mut reader = Reader::new(&document, options);
-        let values = evaluate(&mut reader);
-        let found = reader.finish();
-        let values = match values {
-            Ok(values) => values,
+        let reached = evaluate(&mut reader);
+        let mut found = reader.finish();
+        match reached {
+            Ok(reached) => found.values.retain(|id| reached[id.index()]),
             Err(error) => return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles })),
-        };
-        let holds = holding(graph, values.keys().copied());
-        let mut walk = Walk::new(&document, options, values, found.attributes, holds, found.nested_findings);
+        }
+        let holds = holding(graph, found.values.nodes());
+        let mut walk = Walk::new(&document, options, found.values, found.attributes, holds, found.nested_findings);
         if let Err(error) = walk.run() {
             return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles }));
         }
@@ -143,16 +142,20 @@ impl Checkpoint {
 pub(crate) fn holds_tensors(document: &Document, options: &ReadOptions) -> bool {
     let before = options.memory();
     let mut reader = Reader::new(document, options);
-    let values = evaluate(&mut reader);
+    let reached = evaluate(&mut reader);
     options.forget_memory(before);
-    match values {
-        Ok(values) => values.values().any(|value| !matches!(value, Value::StandsFor(_) | Value::ObjectArray { .. })),
+    match reached {
+        Ok(reached) => {
+            let mut values = reader.finish().values;
+            values.retain(|id| reached[id.index()]);
+            values.iter().any(Seen::is_tensor)
+        }
         Err(_) => true,
     }
 }
 
-/// The values of all nodes below the root that are more than inert.
-fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
+/// Asks for the values of all nodes below the root, and says which those nodes are.
+fn evaluate(reader: &mut Reader<'_>) -> Result<Vec<bool>> {
     let graph = reader.graph();
     if shares_too_much(graph) {
         let message = "more objects are made of the same contents than can be walked";
@@ -169,21 +172,18 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<HashMap<NodeId, Value>> {
             }
         }
     }
-    let mut values = HashMap::new();
     for id in graph.ids().filter(|id| reached[id.index()]) {
         if matches!(graph.node(id), Node::Object(_) | Node::Persistent(_) | Node::Given) {
-            let value = reader.value(id)?;
-            if !matches!(value, Value::Inert | Value::Bytes(..) | Value::NumpyDtype(_)) {
-                values.insert(id, value);
-            }
+            reader.value(id)?;
         }
     }
     for (_, sliced) in reader.roots().iter().filter_map(|root| paddle::sliced(graph, *root)) {
         for sliced in sliced {
-            values.insert(sliced.description, paddle::join(reader, &sliced)?);
+            let value = paddle::join(reader, &sliced)?;
+            reader.keep(sliced.description, &value)?;
         }
     }
-    Ok(values)
+    Ok(reached)
 }
 
 /// For each node, whether one of `wanted` is at or below it.

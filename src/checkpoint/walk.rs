@@ -10,7 +10,7 @@ use crate::container::Document;
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::globals::paddle::{self, Sliced};
-use crate::globals::{Absence, Attributes, Meaning, PartContent, Value, meaning};
+use crate::globals::{Absence, Attributes, Meaning, PartContent, Seen, Value, Values, meaning};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
@@ -25,7 +25,7 @@ pub(super) struct Walk<'a> {
     /// The roots of the pickles in it, in ascending order.
     roots: &'a [NodeId],
     options: &'a ReadOptions,
-    values: HashMap<NodeId, Value>,
+    values: Values,
     attributes: HashMap<NodeId, Attributes>,
     holds: Vec<bool>,
     /// What is in each container that was walked, as far as it holds tensors.
@@ -52,7 +52,7 @@ impl<'a> Walk<'a> {
     pub fn new(
         document: &'a Document,
         options: &'a ReadOptions,
-        values: HashMap<NodeId, Value>,
+        values: Values,
         attributes: HashMap<NodeId, Attributes>,
         holds: Vec<bool>,
         findings: Vec<Finding>,
@@ -115,10 +115,10 @@ impl<'a> Walk<'a> {
     /// The node that stands at `node`: another one, when this is only its place or an array without dimensions around it.
     fn resolve(&self, mut node: NodeId) -> Result<NodeId> {
         for _ in 0..=self.options.limits.depth {
-            node = match self.values.get(&node) {
+            node = match self.values.get(node) {
                 None if self.graph.linked(node).is_some() => self.graph.linked(node).unwrap_or(node),
-                Some(Value::StandsFor(target)) => *target,
-                Some(Value::ObjectArray { items, scalar: true }) => match self.graph.sequence(*items) {
+                Some(Seen::StandsFor(target)) => target,
+                Some(Seen::Other(Value::ObjectArray { items, scalar: true })) => match self.graph.sequence(*items) {
                     Some(&[only]) if self.holds[only.index()] => only,
                     _ => return Ok(node),
                 },
@@ -149,11 +149,13 @@ impl<'a> Walk<'a> {
     }
 
     fn list(&mut self, node: NodeId) -> Result<Vec<Entry>> {
-        let value = self.values.get(&node);
+        let value = self.values.get(node);
         let own = match value {
             None => return self.entries(node),
-            Some(Value::ObjectArray { items, .. }) => return Ok(self.indexed(self.graph.sequence(*items).unwrap_or_default(), 0)),
-            Some(Value::Wrapper(_, state, only)) => {
+            Some(Seen::Other(Value::ObjectArray { items, .. })) => {
+                return Ok(self.indexed(self.graph.sequence(*items).unwrap_or_default(), 0));
+            }
+            Some(Seen::Other(Value::Wrapper(_, state, only))) => {
                 let entries = state_entries(self.graph, &[*state], &|id| self.holds[id.index()]).into_iter();
                 entries.filter(|entry| only.is_none_or(|name| name == &*entry.step.name)).collect()
             }
@@ -171,34 +173,36 @@ impl<'a> Walk<'a> {
 
     fn record(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<()> {
         let leaf = |content: Content| Leaf { path, part: "".into(), node, content, lowering: None, aside };
-        let content = match self.values.get(&node) {
-            None | Some(Value::Bytes(..) | Value::NumpyDtype(_) | Value::Inert) => return Ok(()),
-            Some(Value::StandsFor(_)) => return Ok(()),
-            Some(Value::Tensor(id)) => Content::Tensor(*id),
-            Some(Value::Absent(absence)) => Content::Absent(absence.clone()),
-            Some(Value::Unsupported(error)) => Content::Unsupported(error.clone()),
-            Some(Value::Storage(_)) => Content::Absent(absence("it is a bare storage, not a tensor")),
-            Some(Value::Wrapper(lowering, ..)) => {
-                let lowering = Some(Arc::clone(lowering));
-                return self.leaf(Leaf { lowering, ..leaf(Content::Wrapper) });
-            }
-            Some(Value::Lowered(lowering, parts)) => {
-                let (lowering, parts) = (Arc::clone(lowering), parts.clone());
-                for part in parts {
-                    let content = match part.content {
-                        PartContent::Tensor(id) => Content::Tensor(id),
-                        PartContent::Absent(absence) => Content::Absent(absence),
-                    };
-                    self.leaf(Leaf { part: part.suffix, lowering: Some(Arc::clone(&lowering)), ..leaf(content) })?;
+        let content = match self.values.get(node) {
+            None | Some(Seen::StandsFor(_)) => return Ok(()),
+            Some(Seen::Tensor(id)) => Content::Tensor(id),
+            Some(Seen::Storage) => Content::Absent(absence("it is a bare storage, not a tensor")),
+            Some(Seen::Other(value)) => match value {
+                Value::Absent(absence) => Content::Absent(absence.clone()),
+                Value::Unsupported(error) => Content::Unsupported(error.clone()),
+                Value::Wrapper(lowering, ..) => {
+                    let lowering = Some(Arc::clone(lowering));
+                    return self.leaf(Leaf { lowering, ..leaf(Content::Wrapper) });
                 }
-                return Ok(());
-            }
-            Some(Value::ObjectArray { items, .. }) => {
-                if self.graph.children(*items).any(|item| self.holds[item.index()]) {
+                Value::Lowered(lowering, parts) => {
+                    let (lowering, parts) = (Arc::clone(lowering), parts.clone());
+                    for part in parts {
+                        let content = match part.content {
+                            PartContent::Tensor(id) => Content::Tensor(id),
+                            PartContent::Absent(absence) => Content::Absent(absence),
+                        };
+                        self.leaf(Leaf { part: part.suffix, lowering: Some(Arc::clone(&lowering)), ..leaf(content) })?;
+                    }
                     return Ok(());
                 }
-                Content::Absent(absence("it is an array of Python objects, not of numbers"))
-            }
+                Value::ObjectArray { items, .. } => {
+                    if self.graph.children(*items).any(|item| self.holds[item.index()]) {
+                        return Ok(());
+                    }
+                    Content::Absent(absence("it is an array of Python objects, not of numbers"))
+                }
+                _ => return Ok(()),
+            },
         };
         self.leaf(leaf(content))
     }

@@ -66,7 +66,7 @@ pub(super) fn strided(
         return Err(error::storage_size(&data.place, "of an array", data.len, needed));
     }
     let (base, len) = (data.offset, data.len);
-    let storage = StorageView { base, len, ..reader.own_storage(data.node, data.content, data.content_bytes, data.place) };
+    let storage = StorageView { base, len, ..reader.own_storage(data.node, data.content, data.content_bytes, data.place)? };
     reader.set_head(storage.id, base);
     // The product of all sizes fits, and with it every stride of a packed array; a size of 0 makes strides irrelevant.
     let strides: Vec<i64> = strides.iter().map(|stride| stride.saturating_mul(item)).collect();

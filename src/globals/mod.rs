@@ -12,6 +12,7 @@ mod reader;
 mod renamed;
 mod torch;
 mod value;
+mod values;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -21,6 +22,7 @@ use crate::error::Result;
 pub use reader::{Attributes, Reader};
 pub(crate) use value::Call;
 pub use value::{Absence, Lowering, PartContent, TensorId, Value};
+pub(crate) use values::{Seen, Values};
 
 /// What a global means.
 #[derive(Clone, Copy)]

@@ -1,5 +1,8 @@
 //! Shapes, strides and offsets: all arithmetic on numbers from the file is checked here, once, when a view is made.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use crate::error::{self, Result};
 use crate::place::Place;
 
@@ -9,12 +12,36 @@ const MAX_RANK: usize = 64;
 /// Which elements of a storage make a tensor: shape, strides and offset, all known to lie inside the storage.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
-    shape: Vec<u64>,
-    /// Bytes from one element to the next along each dimension.
-    strides: Vec<u64>,
+    layout: Arc<Layout>,
     /// Bytes from the start of the storage to the first element.
     offset: u64,
     item_bytes: u8,
+}
+
+/// Sizes and strides. Thousands of tensors have the same.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Layout {
+    shape: Box<[u64]>,
+    /// Bytes from one element to the next along each dimension.
+    strides: Box<[u64]>,
+}
+
+/// Layouts that were met, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Layouts(HashSet<Arc<Layout>>);
+
+impl Layouts {
+    /// The same view with a layout that others share, and the bytes that it takes when it is the first with it.
+    pub fn share(&mut self, view: View) -> (View, u64) {
+        match self.0.get(&view.layout) {
+            Some(known) => (View { layout: Arc::clone(known), ..view }, 0),
+            None => {
+                self.0.insert(Arc::clone(&view.layout));
+                let bytes = size_of::<Layout>() + 16 * view.layout.shape.len() + 64;
+                (view, bytes as u64)
+            }
+        }
+    }
 }
 
 /// Shape, strides and offset as the file gives them.
@@ -58,7 +85,7 @@ impl View {
             // The readers of the output multiply the sizes in this order, and stop at an overflow before the zero.
             shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size)).ok_or_else(too_big)?;
             let strides = vec![0; shape.len()];
-            return Ok(View { shape, strides, offset: 0, item_bytes });
+            return Ok(View::with(shape, strides, 0, item_bytes));
         }
         let mut last = u128::from(offset) * step;
         for (&size, &stride) in shape.iter().zip(&strides) {
@@ -78,7 +105,11 @@ impl View {
         // The stride of a dimension of one element is never used; it may be any number.
         let strides =
             shape.iter().zip(&strides).map(|(&size, &stride)| if size == 1 { 0 } else { stride * u64::from(*step_bytes) }).collect();
-        Ok(View { shape, strides, offset: offset * u64::from(*step_bytes), item_bytes })
+        Ok(View::with(shape, strides, offset * u64::from(*step_bytes), item_bytes))
+    }
+
+    fn with(shape: Vec<u64>, strides: Vec<u64>, offset: u64, item_bytes: u8) -> Self {
+        View { layout: Arc::new(Layout { shape: shape.into(), strides: strides.into() }), offset, item_bytes }
     }
 
     /// The same view, in a storage of which this one is the part that starts at byte `base`.
@@ -90,17 +121,17 @@ impl View {
 
     /// The sizes of the dimensions, outermost first.
     pub fn shape(&self) -> &[u64] {
-        &self.shape
+        &self.layout.shape
     }
 
     /// The same as signed integers, which records of shapes have.
     pub(crate) fn signed_shape(&self) -> Vec<i64> {
-        self.shape.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()
+        self.layout.shape.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()
     }
 
     /// Bytes from one element to the next along each dimension; 0 where it has one element or is expanded.
     pub fn strides(&self) -> &[u64] {
-        &self.strides
+        &self.layout.strides
     }
 
     /// Bytes from the start of the storage to the first element.
@@ -115,7 +146,7 @@ impl View {
 
     /// The number of elements.
     pub fn n_elements(&self) -> u64 {
-        self.shape.iter().product()
+        self.layout.shape.iter().product()
     }
 
     /// Whether the elements stand in the storage one after another in row-major order.
@@ -131,11 +162,11 @@ impl View {
     /// `(size, stride in bytes)` of the dimensions with more than one element, neighbours that form one run merged.
     /// Empty for a single element, and for a tensor without elements.
     pub fn coalesced(&self) -> Vec<(u64, u64)> {
-        let mut dims: Vec<(u64, u64)> = Vec::with_capacity(self.shape.len());
+        let mut dims: Vec<(u64, u64)> = Vec::with_capacity(self.layout.shape.len());
         if self.n_elements() == 0 {
             return dims;
         }
-        for (&size, &stride) in self.shape.iter().zip(&self.strides).filter(|(size, _)| **size != 1) {
+        for (&size, &stride) in self.layout.shape.iter().zip(&self.layout.strides).filter(|(size, _)| **size != 1) {
             match dims.last_mut() {
                 Some((outer_size, outer_stride)) if *outer_stride == size * stride => {
                     *outer_size *= size;
@@ -152,7 +183,7 @@ impl View {
         if self.n_elements() == 0 {
             return self.offset..self.offset;
         }
-        let reach: u64 = self.shape.iter().zip(&self.strides).map(|(size, stride)| (size - 1) * stride).sum();
+        let reach: u64 = self.layout.shape.iter().zip(&self.layout.strides).map(|(size, stride)| (size - 1) * stride).sum();
         self.offset..self.offset + reach + u64::from(self.item_bytes)
     }
 }

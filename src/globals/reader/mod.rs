@@ -9,12 +9,14 @@ use crate::container::{Document, Given};
 use crate::error::{self, Error, Result};
 use crate::finding::Finding;
 use crate::globals::value::{Call, Part, PartContent, StorageView, Value};
+use crate::globals::values::{Seen, Values};
 use crate::globals::{Meaning, array, meaning, paddle};
 use crate::limits::ReadOptions;
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 use crate::place::Place;
 use crate::storage::{Content, Referred, StorageId};
 use crate::tensor::Tensor;
+use crate::tensor::layout::Layouts;
 
 /// How deep lists and tuples in the arguments of a rebuild are looked into; real ones go three deep.
 const MAX_ARGUMENT_DEPTH: u32 = 8;
@@ -27,6 +29,9 @@ const MAX_ARGUMENTS: usize = 100_000_000;
 
 /// Texts of so many bytes are counted whenever they are met.
 const SHORT_TEXT: u64 = 1_024;
+
+/// A slot of a hash map at its usual load, and a row.
+const VALUE_BYTES: u64 = 24;
 
 /// How deep rebuilds may be nested in one another's arguments. Real ones go three deep.
 const MAX_REBUILD_DEPTH: usize = 32;
@@ -44,7 +49,8 @@ pub struct Reader<'a> {
     storage_ids: HashMap<(u32, u32), StorageId>,
     /// Those on torch's meta device, by the index of the space and their key.
     meta_storages: HashMap<(usize, String), StorageId>,
-    values: HashMap<NodeId, Value>,
+    values: Values,
+    layouts: Layouts,
     /// Storages that belong to a node itself: array bytes, nested torch files.
     node_storages: HashMap<NodeId, StorageId>,
     /// Tensors that were given attributes of their own.
@@ -76,6 +82,8 @@ pub struct Attributes {
 /// What a [`Reader`] found besides values.
 #[derive(Debug)]
 pub struct Found {
+    /// What the nodes are that were asked for.
+    pub(crate) values: Values,
     /// Every storage that was referred to.
     pub(crate) storages: Vec<Referred>,
     /// Every tensor that was made, in order of discovery.
@@ -100,7 +108,8 @@ impl<'a> Reader<'a> {
             tensors: Vec::new(),
             storage_ids: HashMap::new(),
             meta_storages: HashMap::new(),
-            values: HashMap::new(),
+            values: Values::default(),
+            layouts: Layouts::default(),
             node_storages: HashMap::new(),
             attributes: HashMap::new(),
             nested: HashMap::new(),
@@ -125,6 +134,7 @@ impl<'a> Reader<'a> {
     /// Ends the reading.
     pub fn finish(self) -> Found {
         Found {
+            values: self.values,
             storages: self.storages,
             tensors: self.tensors,
             attributes: self.attributes,
@@ -138,8 +148,8 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// A known rebuild with arguments that no library writes, a view outside its storage, a missing storage.
     pub fn value(&mut self, id: NodeId) -> Result<Value> {
-        if let Some(value) = self.values.get(&id) {
-            return Ok(value.clone());
+        if let Some(value) = self.values.get(id).and_then(Seen::value) {
+            return Ok(value);
         }
         if let Some(target) = self.graph().linked(id) {
             return self.place_of(id, target);
@@ -150,7 +160,7 @@ impl<'a> Reader<'a> {
                 Given::Tensor(tensor) => self.given_tensor(id, tensor)?,
                 Given::Storage(key, class) => Value::Storage(self.given_storage(id, key, *class)?),
             };
-            self.values.insert(id, value.clone());
+            self.keep(id, &value)?;
             return Ok(value);
         }
         let value = match self.graph().node(id) {
@@ -163,9 +173,15 @@ impl<'a> Reader<'a> {
         };
         // There may be a million of these, and they are soon found out again.
         if !matches!(value, Value::Inert | Value::Bytes(..)) {
-            self.values.insert(id, value.clone());
+            self.keep(id, &value)?;
         }
         Ok(value)
+    }
+
+    pub(crate) fn keep(&mut self, id: NodeId, value: &Value) -> Result<()> {
+        self.options.debit(VALUE_BYTES).map_err(|e| e.at(&self.place(id)))?;
+        self.values.insert(id, value);
+        Ok(())
     }
 
     /// The value of a node that is only the place of `target`: its value, or that it stands for it.

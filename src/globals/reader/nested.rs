@@ -78,7 +78,7 @@ impl Reader<'_> {
         let Some((view, storage)) = storage else {
             return Err(Error::new(Code::TensorUnsupported, "a nested torch file holds something else than one storage").at(&place));
         };
-        let id = self.push_storage(Referred::Own(storage));
+        let id = self.push_storage(Referred::Own(storage))?;
         let view = StorageView { id, ..view };
         self.nested.insert(node, view);
         Ok(Value::Storage(view))

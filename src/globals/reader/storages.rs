@@ -13,6 +13,9 @@ use crate::storage::{Content, Referred, Storage, StorageId};
 use crate::tensor::layout::{Declared, View, row_major};
 use crate::tensor::{Dtype, Tensor, Transform};
 
+/// A row, and a slot of the table of numbers at its usual load.
+const REFERRED_BYTES: u64 = 16 + 24;
+
 impl Reader<'_> {
     /// Makes a tensor of a declared view of a storage, for the node `id`.
     pub(crate) fn tensor(
@@ -32,6 +35,8 @@ impl Reader<'_> {
         }
         let view = View::new(declared, dtype.item_bytes(), storage.len, &place)?.based_at(storage.base);
         let transform = Transform { swap: storage.big_endian && dtype.item_bytes() > dtype.parts(), ..transform };
+        let (view, bytes) = self.layouts.share(view);
+        self.options.debit(bytes + size_of::<Tensor>() as u64).map_err(|e| e.at(&place))?;
         let tensor = Tensor { dtype, storage: storage.id, view, transform, place };
         self.add(tensor).map(Value::Tensor)
     }
@@ -67,7 +72,7 @@ impl Reader<'_> {
             len = len.saturating_add(stored.len);
             content.push((stored.content, stored.len));
         }
-        let storage = self.own_storage(id, Content::Joined(content), len, place);
+        let storage = self.own_storage(id, Content::Joined(content), len, place)?;
         let strides = row_major(shape);
         let declared = Declared { shape, strides: &strides, offset: 0, step_bytes: dtype.item_bytes() };
         let value = self.tensor(id, &storage, dtype, &declared, Transform::default())?;
@@ -91,16 +96,16 @@ impl Reader<'_> {
     }
 
     /// A storage of its own for the bytes of an array, made once for each node that holds them.
-    pub(crate) fn own_storage(&mut self, node: NodeId, content: Content, len: u64, place: Place) -> StorageView {
+    pub(crate) fn own_storage(&mut self, node: NodeId, content: Content, len: u64, place: Place) -> Result<StorageView> {
         let id = match self.node_storages.get(&node) {
             Some(&id) => id,
             None => {
-                let id = self.push_own(Storage { key: place.to_string(), len, head: 0, content, place, big_endian: false });
+                let id = self.push_own(Storage { key: place.to_string(), len, head: 0, content, place, big_endian: false })?;
                 self.node_storages.insert(node, id);
                 id
             }
         };
-        StorageView { id, base: 0, len, class: StorageClass::Plain(Dtype::U8), big_endian: false }
+        Ok(StorageView { id, base: 0, len, class: StorageClass::Plain(Dtype::U8), big_endian: false })
     }
 
     /// Says how many bytes at the start of a storage are no data.
@@ -110,7 +115,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn push_own(&mut self, storage: Storage) -> StorageId {
+    pub(super) fn push_own(&mut self, storage: Storage) -> Result<StorageId> {
+        self.options.debit((size_of::<Storage>() + storage.key.len() + 64) as u64)?;
         self.push_storage(Referred::Own(Box::new(storage)))
     }
 
@@ -125,9 +131,10 @@ impl Reader<'_> {
         matches!(&self.storages[id.index()], Referred::Own(storage) if matches!(storage.content, Content::Meta))
     }
 
-    pub(super) fn push_storage(&mut self, storage: Referred) -> StorageId {
+    pub(super) fn push_storage(&mut self, storage: Referred) -> Result<StorageId> {
+        self.options.debit(REFERRED_BYTES)?;
         self.storages.push(storage);
-        StorageId(self.storages.len() as u32 - 1) // at most one per node
+        Ok(StorageId(self.storages.len() as u32 - 1)) // at most one per node
     }
 
     /// The bytes of a blob; those that stand in the stream are read from the file by position when they are written.
@@ -156,21 +163,22 @@ impl Reader<'_> {
         let space = self.document.space_of(id);
         let number = self.document.spaces[space].find(key, &self.document.members);
         let number = number.ok_or_else(|| error::missing_entry(key, "holds the data of a tensor").at(&self.place(id)))?;
-        Ok(self.stored(space, number, class))
+        self.stored(space, number, class)
     }
 
     /// The whole of a storage of the container.
-    fn stored(&mut self, space: usize, number: u32, class: StorageClass) -> StorageView {
+    fn stored(&mut self, space: usize, number: u32, class: StorageClass) -> Result<StorageView> {
         let (of, key) = (&self.document.spaces[space], (space as u32, number)); // as many as files
         let id = match self.storage_ids.get(&key) {
             Some(&known) => known,
             None => {
-                let new = self.push_storage(Referred::Stored(key.0, key.1));
+                let new = self.push_storage(Referred::Stored(key.0, key.1))?;
                 self.storage_ids.insert(key, new);
                 new
             }
         };
-        StorageView { id, base: 0, len: of.len_of(number, &self.document.members), class, big_endian: of.is_big_endian(number) }
+        let (len, big_endian) = (of.len_of(number, &self.document.members), of.is_big_endian(number));
+        Ok(StorageView { id, base: 0, len, class, big_endian })
     }
 
     pub(super) fn persistent(&mut self, id: NodeId, pid: NodeId) -> Result<Value> {
@@ -178,9 +186,9 @@ impl Reader<'_> {
         let Some(reference) = StorageRef::read(&document.graph, pid)? else { return Ok(Value::Inert) };
         let space = document.space_of(id);
         let whole = match document.spaces[space].find(&reference.key, &document.members) {
-            Some(number) => self.stored(space, number, reference.class),
+            Some(number) => self.stored(space, number, reference.class)?,
             // torch writes no member for a storage on the meta device.
-            None if reference.location == "meta" => self.meta(id, space, &reference),
+            None if reference.location == "meta" => self.meta(id, space, &reference)?,
             None => return Err(error::missing_entry(&format!("data/{}", reference.key), "holds the data of a tensor").at(&self.place(id))),
         };
         if !self.is_meta(whole.id) && u128::from(whole.len) != reference.n_bytes() {
@@ -196,7 +204,7 @@ impl Reader<'_> {
         Ok(Value::Storage(StorageView { base: first * item, len: n * item, ..whole }))
     }
 
-    fn meta(&mut self, id: NodeId, space: usize, reference: &StorageRef<'_>) -> StorageView {
+    fn meta(&mut self, id: NodeId, space: usize, reference: &StorageRef<'_>) -> Result<StorageView> {
         let len = u64::try_from(reference.n_bytes()).unwrap_or(u64::MAX);
         let key = (space, reference.key.to_string());
         let id = match self.meta_storages.get(&key) {
@@ -204,11 +212,11 @@ impl Reader<'_> {
             None => {
                 let place = self.place(id);
                 let storage = Storage { key: key.1.clone(), len, head: 0, content: Content::Meta, place, big_endian: false };
-                let new = self.push_own(storage);
+                let new = self.push_own(storage)?;
                 self.meta_storages.insert(key, new);
                 new
             }
         };
-        StorageView { id, base: 0, len: self.storage(id).len, class: reference.class, big_endian: false }
+        Ok(StorageView { id, base: 0, len: self.storage(id).len, class: reference.class, big_endian: false })
     }
 }
