@@ -2,26 +2,10 @@
 
 use std::collections::HashSet;
 
+use crate::checkpoint::entry::{Aside, Entry, STATE, Way};
 use crate::globals::{Meaning, meaning};
-use crate::names::{Step, StepKind, unique_pairs};
+use crate::names::{Step, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object};
-
-pub(super) const NOT_IN_STATE_DICT: &str = "it is an attribute of a module and not in its state_dict()";
-const NON_PERSISTENT: &str = "it is a non-persistent buffer of a module and not in its state_dict()";
-
-/// Something in a container: the step to it, and whether it counts as part of the model.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub step: Step,
-    pub node: NodeId,
-    pub aside: Option<&'static str>,
-}
-
-impl Entry {
-    pub fn new(step: Step, node: NodeId) -> Self {
-        Entry { step, node, aside: None }
-    }
-}
 
 /// Contents that objects are made of, counted for each object that is made of them. A file in which all objects are made of one long
 /// list is made to be walked forever.
@@ -67,7 +51,7 @@ pub(crate) fn top_values(graph: &Graph) -> impl Iterator<Item = (Step, NodeId)> 
 /// The attributes that states give, a later one over an earlier one: each a dict, or the pair of a dict and the slots;
 /// anything else is one attribute.
 ///
-/// Only values that `keep` wants are listed: a step for each of millions that nobody asks for would take much memory.
+/// Only values that `keep` wants are listed.
 pub(crate) fn state_entries(graph: &Graph, states: &[NodeId], keep: &dyn Fn(NodeId) -> bool) -> Vec<Entry> {
     let mut attributes: Vec<(NodeId, NodeId)> = Vec::new();
     let mut others = Vec::new();
@@ -83,12 +67,12 @@ pub(crate) fn state_entries(graph: &Graph, states: &[NodeId], keep: &dyn Fn(Node
         }
     }
     let (unique, _) = unique_pairs(graph, attributes);
-    let attribute = |(key, value)| Entry::new(Step { kind: StepKind::Attribute, ..Step::key(graph, key) }, value);
+    let attribute = |(key, value)| Entry::new(Way::Attribute(key), value);
     unique.into_iter().filter(|(_, value)| keep(*value)).map(attribute).chain(others).collect()
 }
 
 fn other_state(state: NodeId) -> Entry {
-    Entry::new(Step::new(StepKind::Attribute, "__state__"), state)
+    Entry::new(Way::Part(&STATE), state)
 }
 
 /// The pairs that an argument of a mapping's constructor gives: a dict, or a list of pairs.
@@ -172,19 +156,19 @@ impl Module {
     /// In the order of `state_dict()`: parameters, persistent buffers, submodules; then, aside, everything else.
     pub fn entries(&self, graph: &Graph, keep: &dyn Fn(NodeId) -> bool) -> Vec<Entry> {
         let part = |node: NodeId| pairs_of(graph, node).unwrap_or_default().into_iter().filter(|(_, value)| keep(*value));
-        let entry = |(key, node): (NodeId, NodeId)| Entry::new(Step { kind: StepKind::Module, ..Step::key(graph, key) }, node);
+        let entry = |(key, node): (NodeId, NodeId)| Entry::new(Way::Module(key), node);
         let transient: HashSet<&str> = self.transient.iter().filter_map(|&item| word(graph, item)).collect();
         let buffers = part(self.buffers).map(|(key, node)| {
-            let aside = word(graph, key).filter(|name| transient.contains(name)).map(|_| NON_PERSISTENT);
+            let aside = word(graph, key).filter(|name| transient.contains(name)).map(|_| Aside::NonPersistent);
             Entry { aside, ..entry((key, node)) }
         });
         let others =
             self.attributes.iter().filter(|(_, node)| keep(*node) && ![self.parameters, self.buffers, self.modules].contains(node));
         let others = others.map(|&(key, node)| {
-            let step = Step { kind: StepKind::Attribute, ..Step::key(graph, key) };
+            let way = Way::Attribute(key);
             match packed_weights(graph, node) {
-                Some(weights) => Entry { step, node: weights, aside: None },
-                None => Entry { step, node, aside: Some(NOT_IN_STATE_DICT) },
+                Some(weights) => Entry { way, node: weights, aside: None },
+                None => Entry { way, node, aside: Some(Aside::Attribute) },
             }
         });
         let parameters = part(self.parameters).map(entry);

@@ -4,6 +4,7 @@
 //! is walked through its state, an `nn.Module` by the rules of its `state_dict()`.
 
 mod contents;
+mod entry;
 mod walk;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::storage::{Referred, Storage, StorageId};
 use crate::tensor::Tensor;
 
 pub(crate) use contents::{mapping_pairs, shares_too_much, state_entries, top_values};
+pub use entry::Aside;
 use walk::Walk;
 
 /// A checkpoint, read and not yet written.
@@ -44,24 +46,41 @@ pub struct Checkpoint {
 #[derive(Debug, Clone)]
 pub struct Leaf {
     pub path: PathId,
-    /// For a part of a lowered tensor, what is added to its name: `.scale`; else empty.
-    pub part: Arc<str>,
     /// The node that is the tensor.
     pub node: NodeId,
     /// What is there.
     pub content: Content,
+    /// What it is a part of, when it is one.
+    lowered: Option<Box<LoweredPart>>,
+    /// Why it is no part of the model although it has data.
+    pub aside: Option<Aside>,
+}
+
+/// A part of a lowered tensor, or all of it.
+#[derive(Debug, Clone)]
+struct LoweredPart {
+    suffix: Arc<str>,
+    lowering: Arc<Lowering>,
+}
+
+impl Leaf {
+    /// For a part of a lowered tensor, what is added to its name: `.scale`; else empty.
+    pub fn part(&self) -> &str {
+        self.lowered.as_ref().map_or("", |lowered| &lowered.suffix)
+    }
+
     /// What the tensor was that this is a part of.
-    pub lowering: Option<Arc<Lowering>>,
-    /// Why it is no part of the model although it has data: an attribute that `state_dict()` does not give.
-    pub aside: Option<&'static str>,
+    pub fn lowering(&self) -> Option<&Arc<Lowering>> {
+        self.lowered.as_ref().map(|lowered| &lowered.lowering)
+    }
 }
 
 /// What is at a leaf.
 #[derive(Debug, Clone)]
 pub enum Content {
     Tensor(TensorId),
-    Absent(Absence),
-    Unsupported(Error),
+    Absent(Box<Absence>),
+    Unsupported(Box<Error>),
     /// A tensor subclass: its tensors are the leaves below.
     Wrapper,
 }

@@ -4,21 +4,20 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::checkpoint::contents::{EmbeddedSource, Entry, Module, NOT_IN_STATE_DICT, given_pairs, state_entries};
-use crate::checkpoint::{Content, Leaf};
+use crate::checkpoint::contents::{EmbeddedSource, Module, given_pairs, state_entries};
+use crate::checkpoint::entry::{ARGS, Aside, CALLABLE, Entry, KWARGS, Way};
+use crate::checkpoint::{Content, Leaf, LoweredPart};
 use crate::container::Document;
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::globals::paddle::{self, Sliced};
 use crate::globals::{Absence, Attributes, Meaning, PartContent, Seen, Value, Values, meaning};
 use crate::limits::ReadOptions;
-use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
+use crate::names::{PathId, Paths, Step, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 
 /// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
 const MAX_VISITS: u64 = 4_000_000;
-
-const OF_A_TENSOR: &str = "it is an attribute of another tensor";
 
 pub(super) struct Walk<'a> {
     graph: &'a Graph,
@@ -41,7 +40,7 @@ pub(super) struct Walk<'a> {
 struct Frame {
     node: NodeId,
     path: PathId,
-    aside: Option<&'static str>,
+    aside: Option<Aside>,
     entries: Rc<[Entry]>,
     next: usize,
     /// The number of leaves when it was entered.
@@ -89,7 +88,8 @@ impl<'a> Walk<'a> {
                 Some(entry) if open[entry.node.index()] => {
                     frame.next += 1;
                     if cycles.insert(entry.node) {
-                        let message = format!("{}{} contains itself; the walk ends here", self.paths.show(frame.path), entry.step);
+                        let message =
+                            format!("{}{} contains itself; the walk ends here", self.paths.show(frame.path), entry.step(self.graph));
                         self.findings.push(Finding::note("cycle", self.graph.place(entry.node), message));
                     }
                 }
@@ -97,7 +97,9 @@ impl<'a> Walk<'a> {
                     frame.next += 1;
                     let aside = frame.aside.or(entry.aside);
                     if aside.is_none() || aside_seen.insert(entry.node) {
-                        next = Some((entry.node, self.paths.push(frame.path, entry.step.clone()), aside));
+                        let step = entry.step(self.graph);
+                        self.options.debit(step.memory())?;
+                        next = Some((entry.node, self.paths.push(frame.path, step), aside));
                     }
                 }
                 None => {
@@ -129,15 +131,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Records the leaf that a node is, and lists what is inside it, listed once for each node.
-    fn enter(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<Rc<[Entry]>> {
+    fn enter(&mut self, node: NodeId, path: PathId, aside: Option<Aside>) -> Result<Rc<[Entry]>> {
         let node = self.resolve(node)?;
         self.record(node, path, aside)?;
         if let Some(known) = self.inside.get(&node) {
             return Ok(Rc::clone(known));
         }
         let mut entries = self.list(node)?;
-        let attached = self.graph.attached(node).iter();
-        entries.extend(attached.map(|(name, value)| Entry::new(Step::new(StepKind::Key, name.as_str()), *value)));
+        let attached = self.graph.attached(node).iter().zip(0..);
+        entries.extend(attached.map(|((_, value), number)| Entry::new(Way::Attached(node, number), *value)));
         entries.retain(|entry| self.holds[entry.node.index()]);
         self.listed += entries.len() as u64;
         // Each leads to a tensor, but for those of a container that contains itself.
@@ -157,41 +159,46 @@ impl<'a> Walk<'a> {
             }
             Some(Seen::Other(Value::Wrapper(_, state, only))) => {
                 let entries = state_entries(self.graph, &[*state], &|id| self.holds[id.index()]).into_iter();
-                entries.filter(|entry| only.is_none_or(|name| name == &*entry.step.name)).collect()
+                entries.filter(|entry| only.is_none_or(|name| name == &*entry.step(self.graph).name)).collect()
             }
             Some(_) => Vec::new(),
         };
         let attributes = self.attributes.get(&node);
-        let aside = attributes.is_none_or(|attributes| !attributes.own).then_some(OF_A_TENSOR);
+        let aside = attributes.is_none_or(|attributes| !attributes.own).then_some(Aside::OfATensor);
         let states = attributes.map(|attributes| attributes.states.as_slice()).unwrap_or_default();
         let entries = states.iter().flat_map(|&state| state_entries(self.graph, &[state], &|id| self.holds[id.index()]));
         // The tensor itself has been met already.
         let repeated = attributes.map(|attributes| attributes.repeated).unwrap_or_default();
-        let entries = entries.filter(|entry| !repeated.contains(&&*entry.step.name) && (aside.is_some() || &*entry.step.name != "data"));
+        let entries = entries.filter(|entry| {
+            let step = entry.step(self.graph);
+            !repeated.contains(&&*step.name) && (aside.is_some() || &*step.name != "data")
+        });
         Ok(own.into_iter().chain(entries.map(|entry| Entry { aside, ..entry })).collect())
     }
 
-    fn record(&mut self, node: NodeId, path: PathId, aside: Option<&'static str>) -> Result<()> {
-        let leaf = |content: Content| Leaf { path, part: "".into(), node, content, lowering: None, aside };
+    fn record(&mut self, node: NodeId, path: PathId, aside: Option<Aside>) -> Result<()> {
+        let leaf = |content: Content| Leaf { path, node, content, lowered: None, aside };
+        let absent = |reason: &str| Content::Absent(Box::new(Absence { reason: reason.to_owned(), dtype: None, shape: None }));
         let content = match self.values.get(node) {
             None | Some(Seen::StandsFor(_)) => return Ok(()),
             Some(Seen::Tensor(id)) => Content::Tensor(id),
-            Some(Seen::Storage) => Content::Absent(absence("it is a bare storage, not a tensor")),
+            Some(Seen::Storage) => absent("it is a bare storage, not a tensor"),
             Some(Seen::Other(value)) => match value {
-                Value::Absent(absence) => Content::Absent(absence.clone()),
-                Value::Unsupported(error) => Content::Unsupported(error.clone()),
+                Value::Absent(absence) => Content::Absent(Box::new(absence.clone())),
+                Value::Unsupported(error) => Content::Unsupported(Box::new(error.clone())),
                 Value::Wrapper(lowering, ..) => {
-                    let lowering = Some(Arc::clone(lowering));
-                    return self.leaf(Leaf { lowering, ..leaf(Content::Wrapper) });
+                    let lowered = Some(Box::new(LoweredPart { suffix: "".into(), lowering: Arc::clone(lowering) }));
+                    return self.leaf(Leaf { lowered, ..leaf(Content::Wrapper) });
                 }
                 Value::Lowered(lowering, parts) => {
                     let (lowering, parts) = (Arc::clone(lowering), parts.clone());
                     for part in parts {
                         let content = match part.content {
                             PartContent::Tensor(id) => Content::Tensor(id),
-                            PartContent::Absent(absence) => Content::Absent(absence),
+                            PartContent::Absent(absence) => Content::Absent(Box::new(absence)),
                         };
-                        self.leaf(Leaf { part: part.suffix, lowering: Some(Arc::clone(&lowering)), ..leaf(content) })?;
+                        let lowered = Some(Box::new(LoweredPart { suffix: part.suffix, lowering: Arc::clone(&lowering) }));
+                        self.leaf(Leaf { lowered, ..leaf(content) })?;
                     }
                     return Ok(());
                 }
@@ -199,7 +206,7 @@ impl<'a> Walk<'a> {
                     if self.graph.children(*items).any(|item| self.holds[item.index()]) {
                         return Ok(());
                     }
-                    Content::Absent(absence("it is an array of Python objects, not of numbers"))
+                    absent("it is an array of Python objects, not of numbers")
                 }
                 _ => return Ok(()),
             },
@@ -208,6 +215,7 @@ impl<'a> Walk<'a> {
     }
 
     fn leaf(&mut self, leaf: Leaf) -> Result<()> {
+        self.options.debit(size_of::<Leaf>() as u64)?;
         self.leaves.push(leaf);
         self.options.limits.tensors(self.leaves.len() as u64)
     }
@@ -237,11 +245,10 @@ impl<'a> Walk<'a> {
         let (unique, _) = unique_pairs(self.graph, pairs);
         // A key may hold a tensor itself.
         let holds = |id: NodeId| self.holds[id.index()];
-        let keys = unique.iter().enumerate().filter(|(_, (key, _))| holds(*key));
-        let keys: Vec<Entry> =
-            keys.map(|(i, (key, _))| Entry::new(Step::new(StepKind::Attribute, format!("__keys__.{i}")), *key)).collect();
+        let keys = unique.iter().zip(0..).filter(|((key, _), _)| holds(*key));
+        let keys: Vec<Entry> = keys.map(|((key, _), number)| Entry::new(Way::KeyItself(number), *key)).collect();
         let values = unique.into_iter().filter(|(_, value)| holds(*value));
-        values.map(|(key, value)| Entry::new(Step::key(self.graph, key), value)).chain(keys).collect()
+        values.map(|(key, value)| Entry::new(Way::Key(key), value)).chain(keys).collect()
     }
 
     /// The items that hold tensors, by their index.
@@ -249,7 +256,7 @@ impl<'a> Walk<'a> {
         let items = items.iter().enumerate().filter(|(_, item)| self.holds[item.index()]);
         // One more than there may be is an error soon.
         let at_most = usize::try_from(self.options.limits.tensors).unwrap_or(usize::MAX).saturating_add(1);
-        items.take(at_most).map(|(i, &item)| Entry::new(Step::index(from + i), item)).collect()
+        items.take(at_most).map(|(i, &item)| Entry::new(Way::Index((from + i) as u32), item)).collect() // no more than nodes
     }
 
     fn object_entries(&mut self, node: NodeId, object: Object<'_>) -> Result<Vec<Entry>> {
@@ -258,10 +265,8 @@ impl<'a> Walk<'a> {
             let states = source.states(object);
             // The callable is a name, in which nothing is: a class that is imported is given its state, and no arguments.
             let mut entries = self.object_entries(node, Object { args: object.callable, states: &states, ..object })?;
-            let rest = source
-                .rest
-                .into_iter()
-                .map(|(key, value)| Entry { aside: Some(NOT_IN_STATE_DICT), ..Entry::new(Step::key(graph, key), value) });
+            let rest =
+                source.rest.into_iter().map(|(key, value)| Entry { aside: Some(Aside::Attribute), ..Entry::new(Way::Key(key), value) });
             entries.extend(rest);
             return Ok(entries);
         }
@@ -269,7 +274,7 @@ impl<'a> Walk<'a> {
             let mut entries = module.entries(graph, &|id| self.holds[id.index()]);
             // What an nn.Module has beyond its dict is no part of its state_dict().
             let others = self.own_entries(node, Object { states: &module.other_states, ..object })?;
-            entries.extend(others.into_iter().map(|entry| Entry { aside: entry.aside.or(Some(NOT_IN_STATE_DICT)), ..entry }));
+            entries.extend(others.into_iter().map(|entry| Entry { aside: entry.aside.or(Some(Aside::Attribute)), ..entry }));
             return Ok(entries);
         }
         self.own_entries(node, object)
@@ -318,15 +323,15 @@ impl<'a> Walk<'a> {
                 (entries, Vec::new())
             }
         };
-        for (i, &arg) in args.iter().enumerate().filter(|(i, _)| !understood.get(*i).is_some_and(|known| *known)) {
-            entries.push(Entry::new(Step::new(StepKind::Attribute, format!("__args__.{i}")), arg));
+        for (&arg, number) in args.iter().zip(0u32..).filter(|(_, i)| !understood.get(*i as usize).is_some_and(|known| *known)) {
+            entries.push(Entry::new(Way::Argument(number), arg));
         }
         if args.is_empty() && graph.tuple(object.args).is_none() {
-            entries.push(Entry::new(Step::new(StepKind::Attribute, "__args__"), object.args));
+            entries.push(Entry::new(Way::Part(&ARGS), object.args));
         }
-        entries.extend(object.kwargs.map(|kwargs| Entry::new(Step::new(StepKind::Attribute, "__kwargs__"), kwargs)));
+        entries.extend(object.kwargs.map(|kwargs| Entry::new(Way::Part(&KWARGS), kwargs)));
         entries.extend(state_entries(graph, object.states, &|id| self.holds[id.index()]));
-        entries.push(Entry::new(Step::new(StepKind::Attribute, "__callable__"), object.callable));
+        entries.push(Entry::new(Way::Part(&CALLABLE), object.callable));
         Ok(entries)
     }
 }
@@ -335,10 +340,8 @@ impl<'a> Walk<'a> {
 fn joined(graph: &Graph, entries: Vec<Entry>, info: NodeId, sliced: &[Sliced]) -> Vec<Entry> {
     let pieces = sliced.iter().flat_map(|sliced| &sliced.pieces).map(|(key, _)| *key);
     let hidden: HashSet<&str> = pieces.chain([info]).filter_map(|key| graph.str(key)).collect();
-    let whole = sliced.iter().map(|sliced| Entry::new(Step::key(graph, sliced.key), sliced.description));
-    entries.into_iter().filter(|entry| entry.step.kind != StepKind::Key || !hidden.contains(&*entry.step.name)).chain(whole).collect()
-}
-
-fn absence(reason: &str) -> Absence {
-    Absence { reason: reason.to_owned(), dtype: None, shape: None }
+    let whole = sliced.iter().map(|sliced| Entry::new(Way::Key(sliced.key), sliced.description));
+    let is_hidden =
+        |entry: &Entry| matches!(entry.way, Way::Key(key) if graph.text(key).is_some() && hidden.contains(&*Step::key(graph, key).name));
+    entries.into_iter().filter(|entry| !is_hidden(entry)).chain(whole).collect()
 }

@@ -162,7 +162,7 @@ impl Writer<'_> {
                 return Ok(Opened::Value(json!({ "$cut": format!("nested more than {MAX_DEPTH} deep") })));
             }
             if depth > 0 {
-                path = self.paths.push(parent, Step::new(StepKind::Key, key));
+                path = self.paths.push(parent, Step::new(StepKind::Key, key.to_owned()));
             }
             self.done.insert(node, path);
         }
@@ -226,7 +226,9 @@ impl Writer<'_> {
         rest.extend(object.kwargs.map(|kwargs| ("$kwargs".to_owned(), kwargs)));
         rest.extend(self.keyed(object.items));
         rest.extend(indexed(object.appended));
-        rest.extend(state_entries(graph, object.states, &|_| true).into_iter().map(|entry| (entry.step.name.to_string(), entry.node)));
+        rest.extend(
+            state_entries(graph, object.states, &|_| true).into_iter().map(|entry| (entry.step(graph).name.to_string(), entry.node)),
+        );
         (Shape::Map(map), rest)
     }
 

@@ -8,10 +8,10 @@
 mod confusable;
 mod integer;
 mod key;
+mod name;
 mod paths;
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::error::{self, Result};
 use crate::pickle::{Graph, NodeId};
@@ -19,11 +19,12 @@ use crate::pickle::{Graph, NodeId};
 pub(crate) use confusable::pairs as confusable_pairs;
 pub(crate) use integer::integer;
 pub(crate) use key::{Identity, float_repr, identity, unique_pairs};
+pub use name::Name;
 pub use paths::{PathId, Paths};
 
 /// A name that safetensors can carry: never `__metadata__`, and within the limit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TensorName(String);
+pub struct TensorName(Name);
 
 /// The name that safetensors keeps for itself.
 const RESERVED: &str = "__metadata__";
@@ -33,8 +34,8 @@ impl TensorName {
     ///
     /// # Errors
     /// `name-invalid` for `__metadata__`; the limit on the length of a name.
-    pub fn new(name: String, path: &dyn Fn() -> String, limits: &crate::Limits) -> Result<Self> {
-        if name == RESERVED {
+    pub fn new(name: Name, path: &dyn Fn() -> String, limits: &crate::Limits) -> Result<Self> {
+        if &*name == RESERVED {
             let error = error::name_invalid(&path(), "safetensors keeps the name \"__metadata__\" for itself");
             return Err(error.help("give it another one with --rename __metadata__=NEW"));
         }
@@ -69,13 +70,19 @@ pub enum Unnameable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The part of the tensor's name.
-    pub name: Arc<str>,
-    /// For tuple keys, how Python would write them.
-    pub shown: Option<Arc<str>>,
+    pub name: Name,
     /// What kind of step it is.
     pub kind: StepKind,
+    /// What few steps have.
+    unusual: Option<Box<Unusual>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Unusual {
+    /// For tuple keys, how Python would write them.
+    shown: Option<String>,
     /// Why no name can be made of it.
-    pub problem: Option<Unnameable>,
+    problem: Option<Unnameable>,
 }
 
 /// The kinds of steps.
@@ -94,31 +101,45 @@ pub enum StepKind {
 }
 
 impl Step {
-    pub(crate) fn new(kind: StepKind, name: impl Into<Arc<str>>) -> Self {
-        Step { name: name.into(), shown: None, kind, problem: None }
-    }
-
-    pub(crate) fn index(index: usize) -> Self {
-        Step::new(StepKind::Index, index.to_string())
+    pub(crate) fn new(kind: StepKind, name: impl Into<Name>) -> Self {
+        Step { name: name.into(), kind, unusual: None }
     }
 
     /// The step to the value of a dict's key.
     pub(crate) fn key(graph: &Graph, key: NodeId) -> Self {
+        if let Some(text) = graph.str_shared(key).filter(|text| text.len() <= key::MAX_BYTES).and_then(Name::of) {
+            return Step::new(StepKind::Key, text);
+        }
         let (mut name, mut problem) = key::name(graph, key, &mut key::MAX_PARTS.clone());
         if name.len() > key::MAX_BYTES {
             problem = problem.or(Some(Unnameable::TooLong));
             name = name.chars().take(80).collect();
         }
         let kind = if graph.text(key).is_some() { StepKind::Key } else { StepKind::OtherKey };
-        let shown = graph.tuple(key).map(|_| key::repr(graph, key).into());
-        Step { name: name.into(), shown, kind, problem }
+        let shown = graph.tuple(key).map(|_| key::repr(graph, key));
+        let is_usual = problem.is_none() && shown.is_none();
+        Step { unusual: (!is_usual).then(|| Box::new(Unusual { shown, problem })), ..Step::new(kind, name) }
+    }
+
+    pub(crate) fn of_kind(self, kind: StepKind) -> Self {
+        Step { kind, ..self }
+    }
+
+    /// Why no name can be made of it.
+    pub fn problem(&self) -> Option<Unnameable> {
+        self.unusual.as_ref().and_then(|unusual| unusual.problem)
+    }
+
+    /// Bytes of memory that a path of it takes.
+    pub(crate) fn memory(&self) -> u64 {
+        size_of::<(PathId, Step)>() as u64 + self.name.memory()
     }
 }
 
 /// As Python would write the access: `["a"]`, `[0]`, `.weight`.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = crate::text::printable(self.shown.as_deref().unwrap_or(&self.name));
+        let shown = crate::text::printable(self.unusual.as_ref().and_then(|unusual| unusual.shown.as_deref()).unwrap_or(&self.name));
         match self.kind {
             StepKind::Key => write!(f, "[{}]", crate::text::quoted(&self.name, 200)),
             StepKind::OtherKey | StepKind::Index => write!(f, "[{shown}]"),
@@ -137,7 +158,7 @@ mod tests {
         let limits = crate::Limits::default();
         let error = TensorName::new("__metadata__".into(), &path, &limits).unwrap_err();
         assert!(error.advice().unwrap().contains("--rename"));
-        assert!(TensorName::new("a".repeat(5000), &path, &limits).is_err());
-        assert!(TensorName::new(String::new(), &path, &limits).is_ok());
+        assert!(TensorName::new("a".repeat(5000).into(), &path, &limits).is_err());
+        assert!(TensorName::new(Name::default(), &path, &limits).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Paths from the root of a checkpoint to its tensors.
 
 use crate::error::{self, Result};
-use crate::names::{Step, StepKind, Unnameable};
+use crate::names::{Name, Step, StepKind, Unnameable};
 
 /// The paths of a tree, each a step from another one, so that a million of them share their beginnings.
 #[derive(Debug, Clone)]
@@ -61,11 +61,11 @@ impl Paths {
     ///
     /// # Errors
     /// `name-invalid` when a step has no name; the limit on the length of a name, before it is made.
-    pub(crate) fn name_below(&self, root: PathId, path: PathId, limits: &crate::Limits) -> Result<String> {
+    pub(crate) fn name_below(&self, root: PathId, path: PathId, limits: &crate::Limits) -> Result<Name> {
         let skipped = self.ids(root).len();
         let steps = self.steps(path);
         let below = &steps[skipped..];
-        if let Some(problem) = below.iter().find_map(|step| step.problem) {
+        if let Some(problem) = below.iter().find_map(|step| step.problem()) {
             let shown = self.show(path);
             let error = match problem {
                 Unnameable::Invalid(why) => error::name_invalid(&shown, why),
@@ -75,10 +75,14 @@ impl Paths {
             return Err(error.help("leave it out with --root or --exclude"));
         }
         if below.is_empty() {
-            return Ok("tensor".to_owned());
+            return Ok("tensor".into());
+        }
+        if let [only] = below {
+            limits.name_bytes(only.name.len() as u64)?;
+            return Ok(only.name.clone());
         }
         let bytes: usize = below.iter().map(|step| step.name.len() + 1).sum();
         limits.name_bytes(bytes as u64 - 1)?;
-        Ok(below.iter().map(|step| &*step.name).collect::<Vec<_>>().join("."))
+        Ok(below.iter().map(|step| &*step.name).collect::<Vec<_>>().join(".").into())
     }
 }

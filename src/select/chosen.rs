@@ -2,55 +2,63 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 
-use crate::checkpoint::{Checkpoint, Leaf};
+use hashbrown::HashTable;
+
+use crate::checkpoint::{Checkpoint, Content, Leaf};
 use crate::error::{self, Error, Result};
 use crate::globals::TensorId;
 use crate::limits::Limits;
-use crate::names::{PathId, TensorName};
+use crate::names::{Name, TensorName};
 use crate::select::Named;
 
 /// The tensors chosen so far, each name once.
 pub(super) struct Chosen<'a> {
     renames: &'a [(String, String)],
     used: Vec<bool>,
-    /// The leaf that each name came from, by its path and part, and its tensor.
-    names: HashMap<TensorName, (PathId, Arc<str>, TensorId)>,
     tensors: Vec<Named>,
+    /// Their numbers by their names.
+    by_name: HashTable<u32>,
+    hasher: RandomState,
 }
 
 impl<'a> Chosen<'a> {
     pub fn new(renames: &'a [(String, String)]) -> Chosen<'a> {
-        Chosen { renames, used: vec![false; renames.len()], names: HashMap::new(), tensors: Vec::new() }
+        let (by_name, hasher) = (HashTable::new(), RandomState::new());
+        Chosen { renames, used: vec![false; renames.len()], tensors: Vec::new(), by_name, hasher }
     }
 
     /// Adds a tensor under its name, or the name that was asked for instead, which is returned.
     ///
     /// # Errors
     /// `name-collision` and `name-invalid`
-    pub fn add(&mut self, checkpoint: &Checkpoint, name: String, leaf: &Leaf, tensor: TensorId, limits: &Limits) -> Result<TensorName> {
-        let shown = |path: PathId, part: &str| checkpoint.paths.show(path) + part;
-        let show = || shown(leaf.path, &leaf.part);
-        let renamed = self.renames.iter().position(|(old, _)| *old == name || *old == show());
+    pub fn add(&mut self, checkpoint: &Checkpoint, name: Name, leaf: &Leaf, tensor: TensorId, limits: &Limits) -> Result<TensorName> {
+        let shown = |leaf: &Leaf| checkpoint.paths.show(leaf.path) + leaf.part();
+        let renamed = self.renames.iter().position(|(old, _)| *old == *name || *old == shown(leaf));
         let name = match renamed {
             Some(i) => {
                 self.used[i] = true;
-                self.renames[i].1.clone()
+                self.renames[i].1.clone().into()
             }
             None => name,
         };
-        let name = TensorName::new(name, &show, limits)?;
-        match self.names.entry(name.clone()) {
-            Entry::Vacant(free) => free.insert((leaf.path, Arc::clone(&leaf.part), tensor)),
+        let name = TensorName::new(name, &|| shown(leaf), limits)?;
+        let Chosen { tensors, by_name, hasher, .. } = self;
+        let hash = |name: &TensorName| hasher.hash_one(name.as_str());
+        match by_name.find(hash(&name), |&number| tensors[number as usize].name == name).map(|&number| &tensors[number as usize]) {
             // Objects that are dicts and have their items as attributes too hold one tensor in both places.
-            Entry::Occupied(taken) if taken.get().2 == tensor => return Ok(name),
-            Entry::Occupied(taken) => {
-                let (path, part, _) = taken.get();
-                return Err(error::collision(name.as_str(), &shown(*path, part), &show()));
+            Some(taken) if taken.tensor == tensor => return Ok(name),
+            Some(taken) => {
+                let is_it = |leaf: &&Leaf| leaf.path == taken.path && matches!(leaf.content, Content::Tensor(id) if id == taken.tensor);
+                let other = checkpoint.leaves.iter().find(is_it).map(shown).unwrap_or_default();
+                return Err(error::collision(name.as_str(), &other, &shown(leaf)));
             }
-        };
-        self.tensors.push(Named { name: name.clone(), tensor, path: leaf.path });
+            None => {}
+        }
+        let number = tensors.len() as u32; // as many as the limit on tensors allows
+        tensors.push(Named { name: name.clone(), tensor, path: leaf.path });
+        by_name.insert_unique(hash(&name), number, |&number| hash(&tensors[number as usize].name));
         Ok(name)
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Collector {
 impl Collector {
     /// Notes a tensor subclass, whose parts come later.
     pub fn open(&mut self, leaf: &Leaf, name: &str) {
-        if let Some(lowering) = &leaf.lowering {
+        if let Some(lowering) = leaf.lowering() {
             self.at(leaf.path, name, || Arc::clone(lowering));
         }
     }
@@ -29,7 +29,7 @@ impl Collector {
     /// Notes a tensor that is written as `written`; `name` is that of the tensor it is a part of.
     pub fn add(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: &str, written: &TensorName) {
         let tensor = checkpoint.tensor(id);
-        let own = match &leaf.lowering {
+        let own = match leaf.lowering() {
             Some(lowering) => Some(self.at(leaf.path, name, || Arc::clone(lowering))),
             None if tensor.dtype.is_lowered() => Some(self.at(leaf.path, name, || Arc::new(by_dtype(tensor)))),
             None => None,
@@ -49,7 +49,7 @@ impl Collector {
     /// `tensor-unsupported`
     pub fn refuse(&self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: &str) -> Result<()> {
         let tensor = checkpoint.tensor(id);
-        let kind = match &leaf.lowering {
+        let kind = match leaf.lowering() {
             Some(lowering) => lowering.kind,
             None if tensor.dtype.is_lowered() => tensor.dtype.name(),
             None => match std::iter::once(&PathId::ROOT).chain(ids).find_map(|path| self.by_path.get(path)) {

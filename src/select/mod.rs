@@ -165,7 +165,8 @@ impl Selection {
             sorter.sort(leaf)?;
         }
         let Sorted { mut tensors, lowered, left_out, outside } = sorter.finish()?;
-        let root_name = if root == PathId::ROOT { ".".to_owned() } else { checkpoint.paths.name_below(PathId::ROOT, root, limits)? };
+        let root_name =
+            if root == PathId::ROOT { ".".to_owned() } else { checkpoint.paths.name_below(PathId::ROOT, root, limits)?.to_string() };
         if tensors.is_empty() && purpose == Purpose::Convert {
             return Err(no_tensors(checkpoint, &left_out, &outside, &root_name));
         }

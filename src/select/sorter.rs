@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use crate::checkpoint::{Checkpoint, Content, Leaf};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::globals::TensorId;
 use crate::limits::Limits;
-use crate::names::PathId;
+use crate::names::{Name, PathId};
 use crate::select::chosen::Chosen;
 use crate::select::globs::Globs;
 use crate::select::lowered::Collector;
@@ -48,9 +48,9 @@ pub(super) struct Sorted {
 
 /// The names of a leaf.
 struct Names {
-    own: String,
+    own: Name,
     /// That of the tensor in several parts of which it is one.
-    whole: Option<String>,
+    whole: Option<Name>,
 }
 
 impl Names {
@@ -101,18 +101,18 @@ impl<'a> Sorter<'a> {
         match (&leaf.content, leaf.aside) {
             (Content::Absent(absence), _) => self.leave(leaf, &names.own, &absence.reason),
             // Of a lowered tensor that stands aside its name is listed, once.
-            (_, Some(reason)) if leaf.lowering.is_some() => {
+            (_, Some(reason)) if leaf.lowering().is_some() => {
                 if self.aside.insert(leaf.path) {
-                    self.leave(leaf, names.whole(), reason);
+                    self.leave(leaf, names.whole(), reason.reason());
                 }
             }
-            (_, Some(reason)) => self.leave(leaf, &names.own, reason),
+            (_, Some(reason)) => self.leave(leaf, &names.own, reason.reason()),
             (_, None) if self.exclude(leaf, &ids, &names) => {}
             (Content::Wrapper, None) => self.lowered.open(leaf, &names.own),
             (Content::Unsupported(error), None) if self.purpose == Purpose::Inspect => self.leave(leaf, &names.own, error.message()),
             (Content::Unsupported(error), None) => {
                 let name = crate::text::quoted(&names.own, 200);
-                return Err(error.clone().help(format!("leave it out with --exclude {name} to convert the rest")));
+                return Err(Error::clone(error).help(format!("leave it out with --exclude {name} to convert the rest")));
             }
             (Content::Tensor(id), None) => self.take(leaf, *id, &ids, &names)?,
         }
@@ -126,12 +126,16 @@ impl<'a> Sorter<'a> {
         let name = match (paths.name_below(self.root, leaf.path, self.limits), &leaf.content, leaf.aside) {
             (Ok(name), ..) => name,
             // Without data or aside from the model, a name is only for the list.
-            (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path),
+            (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path).into(),
             (Err(error), ..) => return Err(error),
         };
-        let bare = leaf.path == self.root && leaf.lowering.as_ref().is_some_and(|lowering| lowering.is_like_a_dict());
-        let whole = leaf.lowering.is_some().then(|| if bare { "tensor".to_owned() } else { name.clone() });
-        let own = if bare { leaf.part.strip_prefix('.').unwrap_or(&leaf.part).to_owned() } else { name + &leaf.part };
+        let bare = leaf.path == self.root && leaf.lowering().is_some_and(|lowering| lowering.is_like_a_dict());
+        let whole = leaf.lowering().is_some().then(|| if bare { "tensor".into() } else { name.clone() });
+        let own = match leaf.part() {
+            part if bare => part.strip_prefix('.').unwrap_or(part).to_owned().into(),
+            "" => name,
+            part => format!("{name}{part}").into(),
+        };
         // Names share storage in the file, not in the output; what no header could hold is not built up here.
         self.name_bytes += own.len() as u64;
         self.limits.header_bytes(self.name_bytes)?;
@@ -151,7 +155,7 @@ impl<'a> Sorter<'a> {
         if !self.excluded.is_empty() && std::iter::once(&PathId::ROOT).chain(ids).any(|id| self.excluded.contains(id)) {
             return true;
         }
-        if leaf.lowering.is_some() && self.globs.forbids(names.whole()) {
+        if leaf.lowering().is_some() && self.globs.forbids(names.whole()) {
             self.excluded.insert(leaf.path);
             self.leave(leaf, names.whole(), EXCLUDED);
             return true;
