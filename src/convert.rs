@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
-use crate::digest::{self, Sha};
+use crate::digest::{self, Checksums, Sha, Stream};
 use crate::error::Result;
 use crate::extras;
 use crate::filenames;
@@ -19,14 +19,15 @@ use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
 use crate::output::{NewFolders, Pending, Targets};
 use crate::pickle::Broken;
+use crate::pipeline::{self, Bytes, Run};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::rules::{self, Deny};
 use crate::select::{Purpose, Root, Selection};
 use crate::source::{Region, Source};
 use crate::spool::Opened;
-use crate::verify::against_source;
-use crate::writer;
+use crate::verify::ReadBack;
+use crate::writer::{Output, Written};
 
 /// How a checkpoint is converted.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +45,16 @@ pub struct ConvertOptions {
     pub force: bool,
     /// How far the process is shut in; the record says so. The library itself never does that.
     pub sandbox: SandboxLevel,
+    /// Leave out the digest of each tensor; those of the files stay.
+    pub no_tensor_hashes: bool,
+    /// How many threads read, digest and write; as many as the machine runs at once, unless it is given.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl ConvertOptions {
+    fn n_threads(&self) -> usize {
+        self.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+    }
 }
 
 /// A checkpoint that was read and planned, with nothing written yet.
@@ -187,35 +198,27 @@ impl Prepared {
         }
         let opened = Opened::open(&checkpoint.storages, &needed, filenames::folder_of(output), &options.read)?;
 
-        // The source is read once for its digest while the output is written: two cores, one page cache.
-        let cancelled = AtomicBool::new(false);
-        let cancel = |failed: bool| cancelled.fetch_or(failed, Ordering::Relaxed);
-        let hash = || {
-            let members = &checkpoint.document.members;
-            let hashed = match sha256.get() {
-                // Another checkpoint of the same bundle was converted before.
-                Some(known) => digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)
-                    .map(|found| (*known, found)),
-                None => digest::source(&source, members, &options.read, progress, &cancelled),
-            };
-            cancel(hashed.is_err());
-            hashed
-        };
-        let (hashed, written) = thread::scope(|scope| {
-            // Without a second thread, one after the other.
-            let hashing = thread::Builder::new().spawn_scoped(scope, hash);
-            let written = writer::write(&plan, &checkpoint, &opened, pending.file(), output, progress, &cancelled);
-            cancel(written.is_err());
-            let hashed = match hashing {
-                Ok(hashing) => hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                Err(_) => hash(),
-            };
-            (hashed, written)
-        });
-        // A damaged source explains a cancelled write; a failed write does not explain a cancelled digest.
-        let (source_sha256, mut findings) = hashed?;
-        let written = written?;
-        let hashed_before = sha256.set(source_sha256).is_err();
+        // The source is read once from start to end for its digest, unless another checkpoint of the same bundle was converted
+        // before, and once in the order of the output, which is written and compared while it is in cache.
+        let members = &checkpoint.document.members;
+        let file = Output { plan: &plan, checkpoint: &checkpoint, opened: &opened, file: pending.file(), path: output, progress };
+        let read_back = ReadBack::new(pending.reopen()?, output, &plan);
+        let checker = || read_back.checker(&file);
+        let data = file.data(&checker);
+        let all = Bytes::new(Region::file(&source), progress).with(Checksums::new(&source, members, &options.read));
+        let mut runs = vec![Run { feed: &data, whole: file.write_header()?, each: !options.no_tensor_hashes }];
+        let hashed_before = sha256.get().is_some();
+        if !hashed_before {
+            runs.insert(0, Run { feed: &all, whole: Stream::default(), each: false });
+        }
+        let mut digests = pipeline::run(runs, options.n_threads(), progress)?;
+        let written = digests.pop().unwrap_or_default();
+        let source_sha256 = *sha256.get_or_init(|| digests.pop().unwrap_or_default().whole);
+        let written = Written { sha256: written.whole, tensors: written.each, findings: data.findings() };
+        let mut findings = all.findings();
+        if hashed_before {
+            findings.extend(digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)?);
+        }
         let spooled = checkpoint.storages.iter().zip(&needed).filter(|(_, needed)| **needed).filter_map(|(storage, _)| storage.member());
         let spooled: HashSet<&str> = spooled.collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
@@ -230,7 +233,7 @@ impl Prepared {
         findings.extend(opened.findings.iter().cloned());
         findings.extend(written.findings.iter().cloned());
 
-        let verified = against_source::compare(&plan, &checkpoint, &opened, pending.reopen()?, output, written, progress)?;
+        let verified = read_back.compare_header(&file, written)?;
         source.unchanged()?;
         let hashed_companion = |companion: &Arc<Source>| {
             let sha256 = digest::region(&Region::file(companion), progress)?;
