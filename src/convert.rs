@@ -1,8 +1,8 @@
 //! One checkpoint in; a verified safetensors file and its manifest out. The whole pipeline on one screen.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 

@@ -13,8 +13,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 pub(crate) use bytes::Bytes;
-pub(crate) use parts::{CHUNK_BYTES, Chunk, Parts, pieces};
 use parts::segments;
+pub(crate) use parts::{CHUNK_BYTES, Chunk, Parts, pieces};
 use state::{Digesting, Job, State};
 
 use crate::digest::{Lane, Segment, Sha, Stream};
@@ -110,17 +110,17 @@ impl<'a> Shared<'a> {
                     buffer.resize(chunk.bytes.max(buffer.len()), 0);
                     let filler = fillers[track].get_or_insert_with(|| self.feeds[track].filler());
                     let filled = filler.fill(&chunk, &mut buffer[..chunk.bytes]);
-                    self.change(|state| state.filled(track, index, buffer, filled));
+                    self.ended(|state| state.filled(track, index, buffer, filled));
                 }
                 Job::Digest(mut one, None) => {
                     let shown = self.show(&one);
                     self.lane(&mut one).run();
-                    self.change(|state| state.digested(one, shown));
+                    self.ended(|state| state.digested(one, shown));
                 }
                 Job::Digest(mut one, Some(mut other)) => {
                     let shown = [self.show(&one), self.show(&other)];
                     self.lane(&mut one).run_with(self.lane(&mut other));
-                    self.change(|state| [one, other].into_iter().zip(shown).for_each(|(done, shown)| state.digested(done, shown)));
+                    self.ended(|state| [one, other].into_iter().zip(shown).for_each(|(done, shown)| state.digested(done, shown)));
                 }
             }
         }
@@ -157,6 +157,13 @@ impl<'a> Shared<'a> {
         }
     }
 
+    fn ended(&self, tell: impl FnOnce(&mut State<'a>)) {
+        self.change(|state| {
+            state.ended();
+            tell(state);
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut State<'a>)) {
         let mut state = self.lock();
         change(&mut state);
@@ -180,4 +187,3 @@ impl Drop for StopOthers<'_, '_> {
         }
     }
 }
-

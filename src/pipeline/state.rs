@@ -127,8 +127,12 @@ impl<'a> State<'a> {
         self.stopped || failed || self.tracks.iter().all(|track| track.next.is_none() && track.ring.is_empty())
     }
 
-    pub fn filled(&mut self, track: usize, index: u64, buffer: Vec<u8>, result: Result<()>) {
+    /// A job ended; its results are told next.
+    pub fn ended(&mut self) {
         self.running -= 1;
+    }
+
+    pub fn filled(&mut self, track: usize, index: u64, buffer: Vec<u8>, result: Result<()>) {
         match result {
             Err(error) => self.fail((index, track), error),
             Ok(()) => {
@@ -142,7 +146,6 @@ impl<'a> State<'a> {
     }
 
     pub fn digested(&mut self, done: Box<Digesting>, shown: Result<()>) {
-        self.running -= 1;
         let Digesting { track, each, index, chunk, bytes, state } = *done;
         drop(bytes);
         if let Err(error) = shown {
