@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
@@ -49,12 +48,6 @@ pub struct ConvertOptions {
     pub no_tensor_hashes: bool,
     /// How many threads read, digest and write; as many as the machine runs at once, unless it is given.
     pub threads: Option<NonZeroUsize>,
-}
-
-impl ConvertOptions {
-    fn n_threads(&self) -> usize {
-        self.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
-    }
 }
 
 /// A checkpoint that was read and planned, with nothing written yet.
@@ -211,7 +204,7 @@ impl Prepared {
         if !hashed_before {
             runs.insert(0, Run { feed: &all, whole: Stream::default(), each: false });
         }
-        let mut digests = pipeline::run(runs, options.n_threads(), progress)?;
+        let mut digests = pipeline::run(&runs, pipeline::n_threads(options.threads), progress)?;
         let written = digests.pop().unwrap_or_default();
         let source_sha256 = *sha256.get_or_init(|| digests.pop().unwrap_or_default().whole);
         let written = Written { sha256: written.whole, tensors: written.each, findings: data.findings() };

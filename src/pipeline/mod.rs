@@ -9,6 +9,7 @@ mod bytes;
 mod parts;
 mod state;
 
+use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -66,13 +67,18 @@ pub(crate) struct Digests {
     pub each: Vec<Sha>,
 }
 
+/// The number of threads that is asked for, or else as many as the machine runs at once.
+pub(crate) fn n_threads(asked: Option<NonZeroUsize>) -> usize {
+    asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
+
 /// Runs all feeds to their ends with up to `threads` threads, this one included.
 ///
 /// # Errors
 /// The error of the chunk that is first, counting the chunks of all feeds side by side; `interrupted` when the work is no longer
 /// wanted.
-pub(crate) fn run(runs: Vec<Run<'_>>, threads: usize, progress: &dyn Progress) -> Result<Vec<Digests>> {
-    let state = State::new(&runs);
+pub(crate) fn run(runs: &[Run<'_>], threads: usize, progress: &dyn Progress) -> Result<Vec<Digests>> {
+    let state = State::new(runs);
     let useful = usize::try_from(state.bytes() / BYTES_PER_THREAD).unwrap_or(usize::MAX);
     let feeds: Vec<&dyn Feed> = runs.iter().map(|run| run.feed).collect();
     let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), feeds, progress };

@@ -95,7 +95,7 @@ struct Position {
 
 impl<'a> State<'a> {
     pub fn new(runs: &[Run<'a>]) -> State<'a> {
-        let tracks = runs.iter().map(|run| Track::new(run)).collect();
+        let tracks = runs.iter().map(Track::new).collect();
         State { tracks, spare: Vec::new(), waiting: 0, running: 0, failed: None, stopped: false }
     }
 
