@@ -1,32 +1,32 @@
 //! One checkpoint in; a verified safetensors file and its manifest out. The whole pipeline on one screen.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
-use crate::digest::{self, Sha};
+use crate::digest::{self, Checksums, Sha, Stream};
 use crate::error::Result;
 use crate::extras;
 use crate::filenames;
 use crate::finding::{Finding, limited};
 use crate::input::{Input, Origin, Read};
-use crate::ledger::{CompanionRecord, Ledger, SandboxLevel, SourceRecord};
+use crate::ledger::{CompanionRecord, Contents, Ledger, SandboxLevel, SourceRecord, Subject};
 use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
 use crate::output::{NewFolders, Pending, Targets};
 use crate::pickle::Broken;
+use crate::pipeline::{self, Bytes, Run};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::rules::{self, Deny};
 use crate::select::{Purpose, Root, Selection};
 use crate::source::{Region, Source};
 use crate::spool::Opened;
-use crate::verify::against_source;
-use crate::writer;
+use crate::verify::ReadBack;
+use crate::writer::{Output, Written};
 
 /// How a checkpoint is converted.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,10 @@ pub struct ConvertOptions {
     pub force: bool,
     /// How far the process is shut in; the record says so. The library itself never does that.
     pub sandbox: SandboxLevel,
+    /// Leave out the digest of each tensor; those of the files stay.
+    pub no_tensor_hashes: bool,
+    /// How many threads read, digest and write; as many as the machine runs at once, unless it is given.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// A checkpoint that was read and planned, with nothing written yet.
@@ -51,8 +55,8 @@ pub struct ConvertOptions {
 pub struct Prepared {
     pub(crate) source: Arc<Source>,
     sha256: Arc<OnceLock<Sha>>,
-    pub(crate) checkpoint: Checkpoint,
-    pub(crate) plan: Plan,
+    pub(crate) checkpoint: Arc<Checkpoint>,
+    pub(crate) plan: Arc<Plan>,
     /// What is known of the input and what would be written.
     pub ledger: Ledger,
 }
@@ -96,17 +100,17 @@ pub(crate) fn plan(
     options: &ConvertOptions,
     purpose: Purpose,
 ) -> Result<Prepared> {
-    let (Read { document, member, merged }, Origin { source, sha256 }) = read.map_err(|broken| {
+    let (Read { document, member, merged }, Origin { source, sha256, options: read }) = read.map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
         broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
     let mut findings = document.findings.clone();
     findings.extend(document.side_pickles.iter().chain([&document.graph]).flat_map(rules::judge));
-    findings.extend(rules::sources::judge(&document, &options.read));
+    findings.extend(rules::sources::judge(&document, &read));
     let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
         refuse(&findings)?;
-        let mut checkpoint = match Checkpoint::of(document, &options.read) {
+        let mut checkpoint = match Checkpoint::of(document, &read) {
             Ok(checkpoint) => checkpoint,
             Err(failed) => {
                 findings.extend(failed.nested_pickles.iter().flat_map(rules::judge));
@@ -123,14 +127,22 @@ pub(crate) fn plan(
         if merged && selection.root == Root::Auto {
             selection.root = Root::Whole; // the names of files are no keys of a checkpoint
         }
-        let selected = selection.apply(&checkpoint, &options.read.limits, purpose)?;
+        let contents = Contents::of(&checkpoint);
+        if options.extras.is_none() {
+            checkpoint.forget_pickles();
+        }
+        let mut selected = selection.apply(&checkpoint, &read, purpose)?;
         findings.extend(selected.confusable());
-        let plan = Plan::new(&checkpoint, &selected, &options.read.limits)?;
-        Ok((checkpoint, selected, plan))
+        let plan = Plan::new(&checkpoint, &mut selected, &read.limits)?;
+        if options.extras.is_none() {
+            checkpoint.leaves = Vec::new();
+        }
+        Ok(Subject { checkpoint: Arc::new(checkpoint), contents, selected, plan: Arc::new(plan) })
     };
     let planned = planned();
     let findings = limited(findings);
-    let (checkpoint, selected, plan) = planned.map_err(|e| e.with_findings(&findings))?;
+    let subject = planned.map_err(|e| e.with_findings(&findings))?;
+    let (checkpoint, plan) = (Arc::clone(&subject.checkpoint), Arc::clone(&subject.plan));
     let folder = filenames::folder_of(output);
     let record = |companion: &Arc<Source>| CompanionRecord {
         path: filenames::relative(companion.path(), folder),
@@ -147,7 +159,7 @@ pub(crate) fn plan(
         facts: checkpoint.document.facts.iter().map(|(fact, value)| ((*fact).to_owned(), value.clone())).collect(),
     };
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, record, &name, options.sandbox);
+    let ledger = Ledger::new(subject, &findings, record, &name, options.sandbox);
     Ok(Prepared { source, sha256, checkpoint, plan, ledger })
 }
 
@@ -188,35 +200,27 @@ impl Prepared {
         let storages = checkpoint.storage_ids().zip(&needed).map(|(id, needed)| needed.then(|| checkpoint.storage(id)));
         let opened = Opened::open(storages, filenames::folder_of(output), &options.read)?;
 
-        // The source is read once for its digest while the output is written: two cores, one page cache.
-        let cancelled = AtomicBool::new(false);
-        let cancel = |failed: bool| cancelled.fetch_or(failed, Ordering::Relaxed);
-        let hash = || {
-            let members = &checkpoint.document.members;
-            let hashed = match sha256.get() {
-                // Another checkpoint of the same bundle was converted before.
-                Some(known) => digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)
-                    .map(|found| (*known, found)),
-                None => digest::source(&source, members, &options.read, progress, &cancelled),
-            };
-            cancel(hashed.is_err());
-            hashed
-        };
-        let (hashed, written) = thread::scope(|scope| {
-            // Without a second thread, one after the other.
-            let hashing = thread::Builder::new().spawn_scoped(scope, hash);
-            let written = writer::write(&plan, &checkpoint, &opened, pending.file(), output, progress, &cancelled);
-            cancel(written.is_err());
-            let hashed = match hashing {
-                Ok(hashing) => hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                Err(_) => hash(),
-            };
-            (hashed, written)
-        });
-        // A damaged source explains a cancelled write; a failed write does not explain a cancelled digest.
-        let (source_sha256, mut findings) = hashed?;
-        let written = written?;
-        let hashed_before = sha256.set(source_sha256).is_err();
+        // The source is read once from start to end for its digest, unless another checkpoint of the same bundle was converted
+        // before, and once in the order of the output, which is written and compared while it is in cache.
+        let members = &checkpoint.document.members;
+        let file = Output { plan: &plan, checkpoint: &checkpoint, opened: &opened, file: pending.file(), path: output, progress };
+        let read_back = ReadBack::new(pending.reopen()?, output, &plan);
+        let checker = || read_back.checker(&file);
+        let data = file.data(&checker);
+        let all = Bytes::new(Region::file(&source), progress).with(Checksums::new(&source, members, &options.read));
+        let mut runs = vec![Run { feed: &data, whole: file.write_header()?, each: !options.no_tensor_hashes }];
+        let hashed_before = sha256.get().is_some();
+        if !hashed_before {
+            runs.insert(0, Run { feed: &all, whole: Stream::default(), each: false });
+        }
+        let mut digests = pipeline::run(&runs, pipeline::n_threads(options.threads), progress)?;
+        let written = digests.pop().unwrap_or_default();
+        let source_sha256 = *sha256.get_or_init(|| digests.pop().unwrap_or_default().whole);
+        let written = Written { sha256: written.whole, tensors: written.each, findings: data.findings() };
+        let mut findings = all.findings();
+        if hashed_before {
+            findings.extend(digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)?);
+        }
         let spooled = checkpoint.storage_ids().zip(&needed).filter(|(_, needed)| **needed);
         let spooled: HashSet<String> = spooled.filter_map(|(id, _)| checkpoint.storage(id).member().map(str::to_owned)).collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
@@ -231,7 +235,7 @@ impl Prepared {
         findings.extend(opened.findings.iter().cloned());
         findings.extend(written.findings.iter().cloned());
 
-        let verified = against_source::compare(&plan, &checkpoint, &opened, pending.reopen()?, output, written, progress)?;
+        let verified = read_back.compare_header(&file, written)?;
         source.unchanged()?;
         let hashed_companion = |companion: &Arc<Source>| {
             let sha256 = digest::region(&Region::file(companion), progress)?;

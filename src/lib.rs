@@ -62,6 +62,7 @@ mod names;
 mod numpy;
 mod output;
 pub mod pickle;
+mod pipeline;
 pub mod place;
 mod plan;
 pub mod progress;

@@ -22,12 +22,7 @@ impl Manifest {
         for (record, sha) in ledger.source.companions.iter_mut().zip(companions) {
             record.sha256 = Some(sha.to_string());
         }
-        for output in &mut ledger.outputs {
-            output.sha256 = Some(written.sha256.to_string());
-        }
-        for (record, sha) in ledger.tensors.iter_mut().zip(&written.tensors) {
-            record.sha256 = Some(sha.to_string());
-        }
+        ledger.seal(&written.sha256, &written.tensors);
         ledger.findings.extend(findings.iter().map(FindingRecord::from));
         Manifest(ledger)
     }

@@ -4,26 +4,28 @@
 //! a compact JSON header padded with spaces to 8 bytes. Metadata keys are sorted, so that the same input gives the
 //! same bytes.
 
-use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::ops::Range;
 
 use safetensors::Dtype as OutputDtype;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{self, Result};
 use crate::globals::TensorId;
 use crate::limits::Limits;
 use crate::names::{PathId, TensorName};
-use crate::select::Selected;
+use crate::select::{Named, Selected};
 
 /// One output file, decided to the last byte but for the data.
 #[derive(Debug)]
 pub struct Plan {
     /// In the order of the file.
     pub tensors: Vec<Planned>,
-    /// The length of the JSON, the JSON and its padding: everything before the data.
-    pub header: Vec<u8>,
+    /// Names that are the same tensor as another one, dropped name and kept name, sorted.
+    pub aliases: Vec<(TensorName, TensorName)>,
+    /// Bytes before the data: the length of the JSON, the JSON and its padding.
+    pub header_bytes: u64,
     /// Bytes after the header.
     pub data_bytes: u64,
 }
@@ -33,7 +35,6 @@ pub struct Plan {
 pub struct Planned {
     pub name: TensorName,
     pub dtype: OutputDtype,
-    pub shape: Vec<u64>,
     /// Its bytes, counted from the end of the header.
     pub bytes: Range<u64>,
     pub tensor: TensorId,
@@ -45,14 +46,12 @@ impl Plan {
     ///
     /// # Errors
     /// The limits on the header and on the output.
-    pub fn new(checkpoint: &Checkpoint, selected: &Selected, limits: &Limits) -> Result<Plan> {
-        let mut tensors: Vec<Planned> = selected
-            .tensors
-            .iter()
-            .map(|named| {
-                let tensor = checkpoint.tensor(named.tensor);
-                let (dtype, shape) = (tensor.dtype.output(), tensor.output_shape());
-                Planned { name: named.name.clone(), dtype, shape, bytes: 0..tensor.output_bytes(), tensor: named.tensor, path: named.path }
+    pub fn new(checkpoint: &Checkpoint, selected: &mut Selected, limits: &Limits) -> Result<Plan> {
+        let mut tensors: Vec<Planned> = std::mem::take(&mut selected.tensors)
+            .into_iter()
+            .map(|Named { name, tensor: id, path }| {
+                let tensor = checkpoint.tensor(id);
+                Planned { name, dtype: tensor.dtype.output(), bytes: 0..tensor.output_bytes(), tensor: id, path }
             })
             .collect();
         tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
@@ -69,45 +68,95 @@ impl Plan {
             })?;
             planned.bytes = start..end;
         }
-        let header = header(&tensors, &selected.aliases);
-        limits.header_bytes(header.len() as u64 - 8)?;
-        Ok(Plan { tensors, header, data_bytes: end })
+        let mut plan = Plan { tensors, aliases: std::mem::take(&mut selected.aliases), header_bytes: 0, data_bytes: end };
+        let json_bytes = plan.json_bytes(checkpoint);
+        plan.header_bytes = 8 + json_bytes.next_multiple_of(8);
+        limits.header_bytes(plan.header_bytes - 8)?;
+        Ok(plan)
+    }
+
+    /// Writes everything before the data. It is made again each time, because 200,000 tensors have one of 20 MB.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_header(&self, checkpoint: &Checkpoint, out: &mut dyn Write) -> io::Result<()> {
+        let json_bytes = self.header_bytes - 8;
+        out.write_all(&json_bytes.to_le_bytes())?;
+        let mut counted = Counted { out, bytes: 0 };
+        self.write_json(checkpoint, &mut counted)?;
+        let padding = json_bytes.saturating_sub(counted.bytes) as usize;
+        out.write_all(&b"       "[..padding.min(7)])
+    }
+
+    fn json_bytes(&self, checkpoint: &Checkpoint) -> u64 {
+        let mut counted = Counted { out: &mut io::sink(), bytes: 0 };
+        match self.write_json(checkpoint, &mut counted) {
+            Ok(()) => counted.bytes,
+            Err(e) => unreachable!("text and numbers are valid JSON, and nothing is written: {e}"),
+        }
+    }
+
+    fn write_json(&self, checkpoint: &Checkpoint, out: &mut dyn Write) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Info<'a> {
+            dtype: String,
+            shape: &'a [u64],
+            data_offsets: [u64; 2],
+        }
+        out.write_all(br#"{"__metadata__":"#)?;
+        serde_json::to_writer(&mut *out, &Metadata(&self.aliases))?;
+        for planned in &self.tensors {
+            out.write_all(b",")?;
+            serde_json::to_writer(&mut *out, planned.name.as_str())?;
+            out.write_all(b":")?;
+            let (shape, data_offsets) = (planned.shape(checkpoint), [planned.bytes.start, planned.bytes.end]);
+            serde_json::to_writer(&mut *out, &Info { dtype: planned.dtype.to_string(), shape: &shape, data_offsets })?;
+        }
+        out.write_all(b"}")
     }
 
     /// Bytes of the whole file.
     pub fn file_bytes(&self) -> u64 {
-        self.header.len() as u64 + self.data_bytes
+        self.header_bytes + self.data_bytes
     }
 }
 
-fn header(tensors: &[Planned], aliases: &BTreeMap<TensorName, TensorName>) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Info<'a> {
-        dtype: String,
-        shape: &'a [u64],
-        data_offsets: [u64; 2],
+impl Planned {
+    /// Its shape in the output.
+    pub fn shape(&self, checkpoint: &Checkpoint) -> Vec<u64> {
+        checkpoint.tensor(self.tensor).output_shape()
     }
-    let mut metadata: BTreeMap<&str, &str> = aliases.iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str())).collect();
-    metadata.insert("format", "pt");
-    let mut bytes = vec![0; 8]; // the length, known at the end
-    bytes.extend(br#"{"__metadata__":"#);
-    json(&mut bytes, &metadata);
-    for planned in tensors {
-        bytes.push(b',');
-        json(&mut bytes, &planned.name.as_str());
-        bytes.push(b':');
-        let data_offsets = [planned.bytes.start, planned.bytes.end];
-        json(&mut bytes, &Info { dtype: planned.dtype.to_string(), shape: &planned.shape, data_offsets });
-    }
-    bytes.push(b'}');
-    bytes.resize(bytes.len().next_multiple_of(8), b' ');
-    let len = bytes.len() as u64 - 8;
-    bytes[..8].copy_from_slice(&len.to_le_bytes());
-    bytes
 }
 
-fn json(out: &mut Vec<u8>, value: &impl Serialize) {
-    if let Err(e) = serde_json::to_writer(out, value) {
-        unreachable!("text and numbers are valid JSON, and memory takes them: {e}");
+/// The metadata of the header: the tied names, and the format, before which a tied name gives way.
+struct Metadata<'a>(&'a [(TensorName, TensorName)]);
+
+const FORMAT: (&str, &str) = ("format", "pt");
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let tied = self.0.iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str()));
+        let at = self.0.partition_point(|(dropped, _)| dropped.as_str() < FORMAT.0);
+        let before = tied.clone().take(at);
+        let after = tied.skip(at).filter(|(dropped, _)| *dropped != FORMAT.0);
+        serializer.collect_map(before.chain([FORMAT]).chain(after))
+    }
+}
+
+/// Counts what passes through.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

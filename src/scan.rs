@@ -137,7 +137,7 @@ impl Scanned {
                 self.findings.extend(checkpoint.findings.iter().cloned());
                 self.findings.extend(coverage::findings(&checkpoint));
                 let all = Selection { root: Root::Whole, ..Selection::default() };
-                if let Ok(selected) = all.apply(&checkpoint, &options.limits, Purpose::Inspect) {
+                if let Ok(selected) = all.apply(&checkpoint, options, Purpose::Inspect) {
                     self.findings.extend(selected.confusable());
                 }
                 checkpoint.nested_pickles

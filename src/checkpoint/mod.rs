@@ -10,6 +10,7 @@ mod walk;
 use std::sync::Arc;
 
 use crate::container::Document;
+use crate::describe;
 use crate::error::{self, Error, Result};
 use crate::finding::Finding;
 use crate::globals::{Absence, Lowering, Reader, Seen, TensorId, paddle};
@@ -40,6 +41,8 @@ pub struct Checkpoint {
     pub nested_pickles: Vec<Graph>,
     /// What understanding it gave reason to say.
     pub findings: Vec<Finding>,
+    /// What the root is, in words.
+    pub root_is: String,
 }
 
 /// A place in the tree where a tensor is or would be.
@@ -120,8 +123,16 @@ impl Checkpoint {
             leaves,
             paths,
             findings,
+            root_is: describe::value(&document.graph, document.graph.root()),
             document,
         })
+    }
+
+    /// Forgets the pickles and where in them the tensors are, when they are judged and listed: only the extras need more of them.
+    pub(crate) fn forget_pickles(&mut self) {
+        self.document.graph = Graph::nothing();
+        self.document.side_pickles = Vec::new();
+        self.nested_pickles = Vec::new();
     }
 
     /// The tensor with this id.

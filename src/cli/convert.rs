@@ -1,6 +1,7 @@
 //! `depickle convert`
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -40,6 +41,14 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = DenyArg::Dangerous)]
     deny: DenyArg,
 
+    /// Leave the digest of each tensor out of the manifest, which takes less time; source and output still have theirs
+    #[arg(long)]
+    no_tensor_hashes: bool,
+
+    /// Threads that read, digest and write; default: as many as the machine runs at once
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
     /// Say what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -62,6 +71,8 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
         Ok(options) => options,
         Err(error) => return super::report(Path::new("convert"), &error),
     };
+    options.no_tensor_hashes = args.no_tensor_hashes;
+    options.threads = args.threads;
     let folder = match folder(args) {
         Ok(folder) => folder,
         Err(error) => return super::report(Path::new("convert"), &error),

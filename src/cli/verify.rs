@@ -87,10 +87,15 @@ fn verify(manifest: &Path, args: &Args) -> u8 {
                 return super::print(&(json::line(&json::Verification::same(&report)) + "\n"));
             }
             if !args.quiet {
+                let hashes = if report.tensor_hashes || report.tensors == 0 { "" } else { "no digests of tensors, only of the file; " };
                 let source = if report.source_checked { "the source too" } else { "the source is not there" };
                 for output in &report.outputs {
                     let output = printable(&output.to_string_lossy()).into_owned();
-                    super::say(&format!("verified {output}: {}, {}; {source}\n", count(report.tensors, "tensor"), bytes(report.bytes)));
+                    super::say(&format!(
+                        "verified {output}: {}, {}; {hashes}{source}\n",
+                        count(report.tensors, "tensor"),
+                        bytes(report.bytes)
+                    ));
                 }
             }
             0

@@ -27,7 +27,8 @@ pub struct Member {
     pub(super) record: u64,
     /// Where its stored bytes are.
     pub(super) data_start: u64,
-    pub(super) stored_len: u64,
+    /// Their number.
+    pub stored_len: u64,
     /// Bytes once decompressed.
     pub len: u64,
     /// The recorded CRC-32. torch writes 0 when it was told not to compute it.

@@ -51,6 +51,16 @@ impl Paths {
         ids
     }
 
+    /// The first of the steps to `path`, as a path.
+    pub(crate) fn first(&self, mut path: PathId) -> Option<PathId> {
+        let mut first = None;
+        while path != PathId::ROOT {
+            first = Some(path);
+            path = self.steps[path.0 as usize].0;
+        }
+        first
+    }
+
     /// The path as Python would write the access; `root` for the root.
     pub fn show(&self, path: PathId) -> String {
         let steps = self.steps(path);

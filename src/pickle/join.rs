@@ -38,6 +38,15 @@ impl Graph {
         Ok((graph, values))
     }
 
+    /// A graph of one value, in the place of one that is no longer needed.
+    pub(crate) fn nothing() -> Graph {
+        let mut graph = Graph::of(Stream::new(Bytes::new(), Place::start_of("")));
+        if let Ok(root) = graph.add(Node::None) {
+            graph.root = root;
+        }
+        graph
+    }
+
     fn add(&mut self, node: Node<'_>) -> Result<NodeId> {
         self.nodes.push(node, 0, &mut 0)
     }

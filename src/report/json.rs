@@ -91,6 +91,8 @@ pub struct Verification {
     message: Option<String>,
     tensors: u64,
     bytes: u64,
+    /// Whether each tensor was compared with a digest of its own; if not, the digest of the file covers them.
+    tensor_hashes: bool,
     source_checked: bool,
 }
 
@@ -104,6 +106,7 @@ impl Verification {
             message: None,
             tensors: report.tensors,
             bytes: report.bytes,
+            tensor_hashes: report.tensor_hashes,
             source_checked: report.source_checked,
         }
     }
@@ -117,6 +120,7 @@ impl Verification {
             message: Some(error.message().to_owned()),
             tensors: 0,
             bytes: 0,
+            tensor_hashes: false,
             source_checked: false,
         }
     }

@@ -22,7 +22,11 @@ pub fn converted(input: &Path, output: &Path, manifest: &Path, ledger: &Ledger) 
         format_args!("  {}, {} -> {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes()), shown(output)),
     );
     notes(&mut text, ledger);
-    line(&mut text, format_args!("  verified bit for bit; every digest is in {}", shown(manifest)));
+    let digests = match ledger.tensors.iter().any(|tensor| tensor.sha256.is_none()) {
+        true => "the digests of source and output are",
+        false => "every digest is",
+    };
+    line(&mut text, format_args!("  verified bit for bit; {digests} in {}", shown(manifest)));
     text
 }
 

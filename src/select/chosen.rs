@@ -1,7 +1,7 @@
 //! The names under which tensors are written, each once, and those that are one and the same tensor.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -76,9 +76,9 @@ impl<'a> Chosen<'a> {
 }
 
 /// Keeps, of names that are the same view of the same storage, the alphabetically first. `tensors` is sorted by name.
-pub(super) fn drop_shared(checkpoint: &Checkpoint, tensors: &mut Vec<Named>) -> BTreeMap<TensorName, TensorName> {
+pub(super) fn drop_shared(checkpoint: &Checkpoint, tensors: &mut Vec<Named>) -> Vec<(TensorName, TensorName)> {
     let mut kept = HashMap::new();
-    let mut aliases = BTreeMap::new();
+    let mut aliases = Vec::new();
     tensors.retain(|named| {
         let tensor = checkpoint.tensor(named.tensor);
         // As in the reference, tensors without elements share nothing.
@@ -91,7 +91,7 @@ pub(super) fn drop_shared(checkpoint: &Checkpoint, tensors: &mut Vec<Named>) -> 
                 true
             }
             Entry::Occupied(first) => {
-                aliases.insert(named.name.clone(), first.get().clone());
+                aliases.push((named.name.clone(), first.get().clone()));
                 false
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::checkpoint::{Checkpoint, Leaf};
 use crate::error::{self, Result};
 use crate::globals::{Lowering, TensorId};
-use crate::names::{PathId, TensorName};
+use crate::names::{Name, PathId, TensorName};
 use crate::select::Lowered;
 use crate::tensor::Tensor;
 
@@ -20,14 +20,14 @@ pub(super) struct Collector {
 
 impl Collector {
     /// Notes a tensor subclass, whose parts come later.
-    pub fn open(&mut self, leaf: &Leaf, name: &str) {
+    pub fn open(&mut self, leaf: &Leaf, name: &Name) {
         if let Some(lowering) = leaf.lowering() {
             self.at(leaf.path, name, || Arc::clone(lowering));
         }
     }
 
     /// Notes a tensor that is written as `written`; `name` is that of the tensor it is a part of.
-    pub fn add(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: &str, written: &TensorName) {
+    pub fn add(&mut self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: &Name, written: &TensorName) {
         let tensor = checkpoint.tensor(id);
         let own = match leaf.lowering() {
             Some(lowering) => Some(self.at(leaf.path, name, || Arc::clone(lowering))),
@@ -47,7 +47,7 @@ impl Collector {
     ///
     /// # Errors
     /// `tensor-unsupported`
-    pub fn refuse(&self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: &str) -> Result<()> {
+    pub fn refuse(&self, checkpoint: &Checkpoint, leaf: &Leaf, id: TensorId, ids: &[PathId], name: &Name) -> Result<()> {
         let tensor = checkpoint.tensor(id);
         let kind = match leaf.lowering() {
             Some(lowering) => lowering.kind,
@@ -71,9 +71,9 @@ impl Collector {
         self.lowered.into_iter().filter(|lowered| !lowered.parts.is_empty()).collect()
     }
 
-    fn at(&mut self, path: PathId, name: &str, lowering: impl FnOnce() -> Arc<Lowering>) -> usize {
+    fn at(&mut self, path: PathId, name: &Name, lowering: impl FnOnce() -> Arc<Lowering>) -> usize {
         *self.by_path.entry(path).or_insert_with(|| {
-            self.lowered.push(Lowered { name: name.to_owned(), lowering: lowering(), parts: Vec::new() });
+            self.lowered.push(Lowered { name: name.clone(), lowering: lowering(), parts: Vec::new() });
             self.lowered.len() - 1
         })
     }

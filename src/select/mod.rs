@@ -7,7 +7,7 @@ mod outside;
 mod root;
 mod sorter;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
@@ -15,8 +15,8 @@ use crate::container::Kind;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, capped};
 use crate::globals::{Lowering, TensorId};
-use crate::limits::Limits;
-use crate::names::{PathId, TensorName, confusable_pairs};
+use crate::limits::ReadOptions;
+use crate::names::{Name, PathId, TensorName, confusable_pairs};
 use crate::place::Place;
 use crate::select::sorter::{Sorted, Sorter};
 
@@ -86,8 +86,8 @@ pub(crate) struct Selected {
     pub root_name: String,
     /// What is written, sorted by name.
     pub tensors: Vec<Named>,
-    /// Names that are the same tensor as another one: dropped name to kept name.
-    pub aliases: BTreeMap<TensorName, TensorName>,
+    /// Names that are the same tensor as another one, dropped name and kept name, sorted.
+    pub aliases: Vec<(TensorName, TensorName)>,
     /// What is not written as it was.
     pub lowered: Vec<Lowered>,
     /// What is left out of the root, in the order of the file.
@@ -108,7 +108,7 @@ pub(crate) struct Named {
 #[derive(Debug, Clone)]
 pub(crate) struct Lowered {
     /// The name that it would have.
-    pub name: String,
+    pub name: Name,
     pub lowering: Arc<Lowering>,
     /// What is written of it.
     pub parts: Vec<TensorName>,
@@ -117,11 +117,11 @@ pub(crate) struct Lowered {
 /// A tensor that is not written, and why.
 #[derive(Debug, Clone)]
 pub(crate) struct LeftOut {
-    pub name: String,
+    pub name: Name,
     pub path: PathId,
     pub dtype: Option<String>,
     pub shape: Option<Vec<i64>>,
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// The tensor, when it has data and only stands aside from the model.
     aside: Option<TensorId>,
 }
@@ -158,20 +158,23 @@ impl Selection {
     /// # Errors
     /// `no-tensors` when nothing is left to write; `name-collision` and `name-invalid`; the error of an unsupported
     /// tensor that was not left out; `usage` when the root or a renamed name does not exist.
-    pub(crate) fn apply(&self, checkpoint: &Checkpoint, limits: &Limits, purpose: Purpose) -> Result<Selected> {
+    pub(crate) fn apply(&self, checkpoint: &Checkpoint, options: &ReadOptions, purpose: Purpose) -> Result<Selected> {
         let root = root::find(&self.root, checkpoint)?;
-        let mut sorter = Sorter::new(self, checkpoint, limits, purpose, root)?;
+        let mut sorter = Sorter::new(self, checkpoint, options, purpose, root)?;
         for leaf in &checkpoint.leaves {
             sorter.sort(leaf)?;
         }
         let Sorted { mut tensors, lowered, left_out, outside } = sorter.finish()?;
-        let root_name =
-            if root == PathId::ROOT { ".".to_owned() } else { checkpoint.paths.name_below(PathId::ROOT, root, limits)?.to_string() };
+        let root_name = if root == PathId::ROOT {
+            ".".to_owned()
+        } else {
+            checkpoint.paths.name_below(PathId::ROOT, root, &options.limits)?.to_string()
+        };
         if tensors.is_empty() && purpose == Purpose::Convert {
             return Err(no_tensors(checkpoint, &left_out, &outside, &root_name));
         }
         let aliases = match self.shared {
-            Shared::Copy => BTreeMap::new(),
+            Shared::Copy => Vec::new(),
             Shared::Drop => chosen::drop_shared(checkpoint, &mut tensors),
         };
         Ok(Selected { root_name, tensors, aliases, lowered, left_out, outside })
@@ -196,9 +199,6 @@ fn no_tensors(checkpoint: &Checkpoint, left_out: &[LeftOut], outside: &[Outside]
         let message = "the file holds an array of Python objects, and none of them is a tensor";
         return Error::new(Code::ObjectArray, message).help("have its author save the numbers in arrays of their own");
     }
-    error(format!(
-        "the file holds no tensors: it is {}",
-        crate::describe::value(&checkpoint.document.graph, checkpoint.document.graph.root())
-    ))
-    .help("there is nothing to convert; --extras writes what it holds as JSON when there are tensors too")
+    error(format!("the file holds no tensors: it is {}", checkpoint.root_is))
+        .help("there is nothing to convert; --extras writes what it holds as JSON when there are tensors too")
 }

@@ -1,11 +1,12 @@
 //! Each leaf of a checkpoint has one place: written, written as parts, left out with a reason, or outside the root.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::checkpoint::{Checkpoint, Content, Leaf};
 use crate::error::{Error, Result};
 use crate::globals::TensorId;
-use crate::limits::Limits;
+use crate::limits::ReadOptions;
 use crate::names::{Name, PathId};
 use crate::select::chosen::Chosen;
 use crate::select::globs::Globs;
@@ -13,12 +14,15 @@ use crate::select::lowered::Collector;
 use crate::select::outside::OutsideParts;
 use crate::select::{LeftOut, Lower, Lowered, Named, Outside, Purpose, Selection};
 
+/// A row of what is written or left out, and its places in tables.
+const NAME_BYTES: u64 = 160;
+
 const EXCLUDED: &str = "it was excluded on request";
 
 /// What the leaves have been sorted into so far.
 pub(super) struct Sorter<'a> {
     checkpoint: &'a Checkpoint,
-    limits: &'a Limits,
+    options: &'a ReadOptions,
     purpose: Purpose,
     lower: Lower,
     root: PathId,
@@ -54,7 +58,7 @@ struct Names {
 }
 
 impl Names {
-    fn whole(&self) -> &str {
+    fn whole(&self) -> &Name {
         self.whole.as_ref().unwrap_or(&self.own)
     }
 }
@@ -65,13 +69,13 @@ impl<'a> Sorter<'a> {
     pub fn new(
         selection: &'a Selection,
         checkpoint: &'a Checkpoint,
-        limits: &'a Limits,
+        options: &'a ReadOptions,
         purpose: Purpose,
         root: PathId,
     ) -> Result<Sorter<'a>> {
         Ok(Sorter {
             checkpoint,
-            limits,
+            options,
             purpose,
             lower: selection.lower,
             root,
@@ -99,7 +103,7 @@ impl<'a> Sorter<'a> {
         }
         let names = self.names(leaf)?;
         match (&leaf.content, leaf.aside) {
-            (Content::Absent(absence), _) => self.leave(leaf, &names.own, &absence.reason),
+            (Content::Absent(absence), _) => self.leave(leaf, &names.own, absence.reason.clone()),
             // Of a lowered tensor that stands aside its name is listed, once.
             (_, Some(reason)) if leaf.lowering().is_some() => {
                 if self.aside.insert(leaf.path) {
@@ -109,7 +113,9 @@ impl<'a> Sorter<'a> {
             (_, Some(reason)) => self.leave(leaf, &names.own, reason.reason()),
             (_, None) if self.exclude(leaf, &ids, &names) => {}
             (Content::Wrapper, None) => self.lowered.open(leaf, &names.own),
-            (Content::Unsupported(error), None) if self.purpose == Purpose::Inspect => self.leave(leaf, &names.own, error.message()),
+            (Content::Unsupported(error), None) if self.purpose == Purpose::Inspect => {
+                self.leave(leaf, &names.own, error.message().to_owned());
+            }
             (Content::Unsupported(error), None) => {
                 let name = crate::text::quoted(&names.own, 200);
                 return Err(Error::clone(error).help(format!("leave it out with --exclude {name} to convert the rest")));
@@ -123,7 +129,7 @@ impl<'a> Sorter<'a> {
     /// As [`Sorter::sort`].
     fn names(&mut self, leaf: &Leaf) -> Result<Names> {
         let paths = &self.checkpoint.paths;
-        let name = match (paths.name_below(self.root, leaf.path, self.limits), &leaf.content, leaf.aside) {
+        let name = match (paths.name_below(self.root, leaf.path, &self.options.limits), &leaf.content, leaf.aside) {
             (Ok(name), ..) => name,
             // Without data or aside from the model, a name is only for the list.
             (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path).into(),
@@ -138,7 +144,8 @@ impl<'a> Sorter<'a> {
         };
         // Names share storage in the file, not in the output; what no header could hold is not built up here.
         self.name_bytes += own.len() as u64;
-        self.limits.header_bytes(self.name_bytes)?;
+        self.options.limits.header_bytes(self.name_bytes)?;
+        self.options.debit(NAME_BYTES + own.memory())?;
         Ok(Names { own, whole })
     }
 
@@ -171,13 +178,13 @@ impl<'a> Sorter<'a> {
         if self.lower == Lower::Refuse && self.purpose == Purpose::Convert {
             self.lowered.refuse(self.checkpoint, leaf, id, ids, names.whole())?;
         }
-        let written = self.chosen.add(self.checkpoint, names.own.clone(), leaf, id, self.limits)?;
+        let written = self.chosen.add(self.checkpoint, names.own.clone(), leaf, id, &self.options.limits)?;
         self.lowered.add(self.checkpoint, leaf, id, ids, names.whole(), &written);
         Ok(())
     }
 
-    fn leave(&mut self, leaf: &Leaf, name: &str, reason: &str) {
-        self.left_out.push(left(self.checkpoint, leaf, name.to_owned(), reason));
+    fn leave(&mut self, leaf: &Leaf, name: &Name, reason: impl Into<Cow<'static, str>>) {
+        self.left_out.push(left(self.checkpoint, leaf, name.clone(), reason.into()));
     }
 
     /// # Errors
@@ -191,7 +198,7 @@ impl<'a> Sorter<'a> {
     }
 }
 
-fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: String, reason: &str) -> LeftOut {
+fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: Name, reason: Cow<'static, str>) -> LeftOut {
     let (dtype, shape) = match &leaf.content {
         Content::Absent(absence) => (absence.dtype.clone(), absence.shape.clone()),
         Content::Tensor(id) => {
@@ -204,5 +211,5 @@ fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: String, reason: &str) -> Lef
         (Content::Tensor(id), Some(_)) => Some(*id),
         _ => None,
     };
-    LeftOut { name, path: leaf.path, dtype, shape, reason: reason.to_owned(), aside }
+    LeftOut { name, path: leaf.path, dtype, shape, reason, aside }
 }

@@ -7,8 +7,6 @@ use crate::error::Result;
 use crate::source::Region;
 use crate::tensor::{Dtype, Tensor, Transform};
 
-/// Bytes handed on at a time for contiguous data: small enough to stay in cache for the digests. A multiple of 16.
-const CHUNK_BYTES: usize = 256 << 10;
 /// The most bytes of output gathered before they are handed on.
 const TILE_BYTES: u64 = 4 << 20;
 /// Bytes of the source read at a time while gathering.
@@ -17,8 +15,6 @@ const WINDOW_BYTES: usize = 256 << 10;
 /// Reads tensors; its buffers are reused from one tensor to the next.
 #[derive(Debug, Default)]
 pub struct Gather {
-    chunk: Vec<u8>,
-    tile: Vec<u8>,
     window: Window,
 }
 
@@ -31,69 +27,76 @@ struct Axis {
 }
 
 impl Gather {
-    /// Hands the elements of `tensor`, whose storage is `region`, to `sink` in output order.
+    /// Bytes of the output of `tensor` from `inside` on that are gathered in one go; `None` where any run of elements can be.
+    pub fn unit(tensor: &Tensor, inside: u64) -> Option<u64> {
+        Some(Tiling::of(tensor)?.tile_bytes(inside))
+    }
+
+    /// Puts the elements of `tensor`, whose storage is `region`, into `out`: those from byte `inside` of the output on, which is
+    /// the start of a unit, or of an element where there are none.
     ///
     /// # Errors
-    /// When the source cannot be read, and those of `sink`.
-    pub fn stream(&mut self, tensor: &Tensor, region: &Region, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        if tensor.view.n_elements() == 0 {
+    /// When the source cannot be read.
+    pub fn fill(&mut self, tensor: &Tensor, region: &Region, inside: u64, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
             return Ok(());
         }
-        self.window.forget();
-        if tensor.view.is_contiguous() { self.stream_run(tensor, region, sink) } else { self.stream_tiles(tensor, region, sink) }
-    }
-
-    fn stream_run(&mut self, tensor: &Tensor, region: &Region, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.chunk.resize(CHUNK_BYTES, 0);
-        let (mut at, mut left) = (tensor.view.offset(), tensor.output_bytes());
-        while left > 0 {
-            let len = left.min(CHUNK_BYTES as u64);
-            let chunk = &mut self.chunk[..len as usize];
-            region.read_at(at, chunk)?;
-            transform(chunk, tensor.dtype, tensor.transform);
-            sink(chunk)?;
-            at += len;
-            left -= len;
+        match Tiling::of(tensor) {
+            None => region.read_at(tensor.view.offset() + inside, out)?,
+            Some(tiling) => {
+                self.window.forget();
+                let (axes, from) = tiling.tile(inside, out.len() as u64);
+                self.window.fill_tile(out, axes, tensor.view.offset() + from, usize::from(tensor.view.item_bytes()), region)?;
+            }
         }
+        transform(out, tensor.dtype, tensor.transform);
         Ok(())
     }
+}
 
-    /// Cuts the output into runs of whole inner dimensions that fit a tile, and gathers one after the other.
-    fn stream_tiles(&mut self, tensor: &Tensor, region: &Region, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+/// How the output of a strided tensor is cut into runs of whole inner dimensions.
+struct Tiling {
+    /// Size and stride of the dimensions.
+    dims: Vec<(u64, u64)>,
+    /// The dimension that is cut; everything inside it fits a tile whole.
+    split: usize,
+    /// Bytes of the output that one step along it covers.
+    inner_bytes: u64,
+}
+
+impl Tiling {
+    /// `None` for a tensor whose elements are one run.
+    fn of(tensor: &Tensor) -> Option<Tiling> {
         let item = u64::from(tensor.view.item_bytes());
         let dims = tensor.view.coalesced();
-        // `split` is the dimension that is cut; everything inside it fits a tile whole.
-        let mut split = dims.len() - 1; // at least one dimension, or the view would be contiguous
-        let mut inner_bytes = item;
+        if dims.is_empty() || (dims.len() == 1 && dims[0].1 == item) {
+            return None;
+        }
+        let (mut split, mut inner_bytes) = (dims.len() - 1, item);
         while split > 0 && inner_bytes * dims[split].0 <= TILE_BYTES {
             inner_bytes *= dims[split].0;
             split -= 1;
         }
-        let rows_per_tile = (TILE_BYTES / inner_bytes).max(1);
-        let outer = &dims[..split];
-        let mut index = vec![0u64; split];
-        loop {
-            let outer_offset: u64 = index.iter().zip(outer).map(|(i, (_, stride))| i * stride).sum();
-            let (rows, row_stride) = dims[split];
-            let mut row = 0;
-            while row < rows {
-                let n = rows_per_tile.min(rows - row);
-                let from = tensor.view.offset() + outer_offset + row * row_stride;
-                let tile_bytes = (n * inner_bytes) as usize;
-                self.tile.resize(tile_bytes.max(self.tile.len()), 0);
-                let axes = axes(n, row_stride, &dims[split + 1..], inner_bytes);
-                self.window.fill_tile(&mut self.tile[..tile_bytes], axes, from, item as usize, region)?;
-                let tile = &mut self.tile[..tile_bytes];
-                transform(tile, tensor.dtype, tensor.transform);
-                for chunk in tile.chunks(CHUNK_BYTES) {
-                    sink(chunk)?;
-                }
-                row += n;
-            }
-            if !advance(&mut index, outer.iter().map(|(size, _)| *size)) {
-                return Ok(());
-            }
+        Some(Tiling { dims, split, inner_bytes })
+    }
+
+    /// Bytes of the tile that starts at `inside`.
+    fn tile_bytes(&self, inside: u64) -> u64 {
+        let row = inside / self.inner_bytes % self.dims[self.split].0;
+        let rows = (TILE_BYTES / self.inner_bytes).clamp(1, self.dims[self.split].0 - row);
+        rows * self.inner_bytes
+    }
+
+    /// The axes of the `bytes` of output at `inside`, and where their first element is.
+    fn tile(&self, inside: u64, bytes: u64) -> (Vec<Axis>, u64) {
+        let mut row = inside / self.inner_bytes;
+        let mut from = 0;
+        for (size, stride) in self.dims[..=self.split].iter().rev() {
+            from += row % size * stride;
+            row /= size;
         }
+        let (_, row_stride) = self.dims[self.split];
+        (axes(bytes / self.inner_bytes, row_stride, &self.dims[self.split + 1..], self.inner_bytes), from)
     }
 }
 
@@ -264,14 +267,15 @@ mod tests {
 
     fn gathered(dtype: Dtype, view: View, storage: &[u8], transform: Transform) -> Vec<u8> {
         let tensor = Tensor { dtype, storage: StorageId(0), view, transform, place: Place::start_of("") };
-        let mut out = Vec::new();
         let region = Region::memory(Bytes::copy_from_slice(storage));
-        Gather::default()
-            .stream(&tensor, &region, &mut |chunk| {
-                out.extend_from_slice(chunk);
-                Ok(())
-            })
-            .unwrap();
+        let mut gather = Gather::default();
+        let mut out = vec![0; tensor.output_bytes() as usize];
+        let mut at = 0;
+        while at < out.len() {
+            let unit = Gather::unit(&tensor, at as u64).unwrap_or(48).min((out.len() - at) as u64) as usize;
+            gather.fill(&tensor, &region, at as u64, &mut out[at..at + unit]).unwrap();
+            at += unit;
+        }
         out
     }
 

@@ -1,15 +1,17 @@
 //! An output against the manifest that was written with it: sizes, the header, and the digest of every tensor.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
 
-use crate::digest;
+use super::record::{OutputFile, Record, SourceFile, TensorOf};
+use crate::digest::{self, Sha, Stream};
 use crate::error::{self, Code, Error, Result};
 use crate::filenames::manifest_path;
-use crate::ledger::{Ledger, MANIFEST_VERSION, OutputRecord};
+use crate::ledger::MANIFEST_VERSION;
+use crate::pipeline::{self, Bytes, Chunk, Digests, Feed, Filler, Parts, Run};
 use crate::progress::Progress;
 use crate::source::{Region, Source};
 use crate::text::quoted;
@@ -29,47 +31,82 @@ pub struct Report {
     pub tensors: u64,
     /// The size of all outputs.
     pub bytes: u64,
+    /// Whether each tensor has a digest of its own, or else only the file.
+    pub tensor_hashes: bool,
     /// Whether the source was there and was checked too.
     pub source_checked: bool,
 }
 
-/// Re-checks the outputs of a manifest, and its source where that is still in its place.
+/// Re-checks the output of a manifest, and its source where that is still in its place. Both are read once, side by side.
 ///
 /// # Errors
 /// `mismatch`, naming the tensor, when a bit of an output is another; `io` when a file is missing.
 pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
-    let ledger = read(path)?;
+    let file = Source::open(path)?;
+    if file.len() > MAX_MANIFEST_BYTES {
+        return Err(Error::usage(format!("{} is too large for a manifest", quoted(&path.to_string_lossy(), 300))));
+    }
+    let text = file.map()?;
+    let record = read(path, &text)?;
+    let output = output_of(path, &record)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut report =
-        Report { manifest: path.to_owned(), outputs: Vec::new(), tensors: ledger.tensors.len() as u64, bytes: 0, source_checked: false };
-    let source_path = folder.join(&ledger.source.path);
-    let source = source_path.is_file().then(|| Source::open(&source_path)).transpose()?;
-    let bytes = ledger.outputs.iter().fold(0u64, |n, output| n.saturating_add(output.bytes));
-    progress.start(bytes, bytes.saturating_mul(2).saturating_add(source.as_ref().map_or(0, |source| source.len())));
-    // The names come from a file: what is verified must be what the manifest's own name says it is about.
-    let about = |output: &OutputRecord| manifest_path(Path::new(&output.path)).as_os_str() == path.file_name().unwrap_or_default();
-    if ledger.outputs.is_empty() || !ledger.outputs.iter().all(about) {
-        let message = format!("the manifest {} is not about the file that it is named after", quoted(&path.to_string_lossy(), 300));
-        return Err(error::mismatch(message).help("a manifest and its output must keep their names and stay in one folder"));
+    let checked = Checked::open(&folder.join(&*output.path), output, &record.tensors, progress)?;
+    let source = open_source(&folder.join(&*record.source.path))?;
+    let source_bytes = source.as_ref().map_or(0, |source| source.len());
+    progress.start(output.bytes, output.bytes.saturating_add(source_bytes));
+
+    let mut runs = vec![Run { feed: &checked, whole: checked.header_digest()?, each: checked.has_tensor_hashes() }];
+    let same_size = source.as_ref().filter(|source| source.len() == record.source.bytes);
+    let source_feed = same_size.map(|source| Bytes::new(Region::file(source), progress));
+    runs.extend(source_feed.iter().map(|feed| Run { feed, whole: Stream::default(), each: false }));
+    let mut digests = pipeline::run(&runs, pipeline::n_threads(None), progress)?.into_iter();
+    checked.compare(&digests.next().unwrap_or_default())?;
+    checked.compare_header(&record)?;
+    if let Some(source) = &source {
+        compare_source(source, &record.source, digests.next().map(|digests| digests.whole))?;
+        check_companions(folder, &record.source.companions, progress)?;
     }
-    for output in &ledger.outputs {
-        let file = folder.join(&output.path);
-        check_output(&file, output, &ledger, progress)?;
-        report.bytes += output.bytes;
-        report.outputs.push(file);
-    }
-    if let Some(source) = source {
-        check_source(&source, ledger.source.bytes, ledger.source.sha256.as_deref(), progress)?;
-        for companion in &ledger.source.companions {
-            check_source(&Source::open(&folder.join(&companion.path))?, companion.bytes, companion.sha256.as_deref(), progress)?;
-        }
-        report.source_checked = true;
-    }
-    Ok(report)
+    Ok(Report {
+        manifest: path.to_owned(),
+        outputs: vec![checked.file.path().to_owned()],
+        tensors: record.tensors.len() as u64,
+        bytes: output.bytes,
+        tensor_hashes: checked.has_tensor_hashes(),
+        source_checked: source.is_some(),
+    })
 }
 
-fn check_source(source: &Arc<Source>, bytes: u64, sha256: Option<&str>, progress: &dyn Progress) -> Result<()> {
-    if source.len() == bytes && Some(digest::region(&Region::file(source), progress)?.to_string().as_str()) == sha256 {
+fn read<'a>(path: &Path, text: &'a [u8]) -> Result<Record<'a>> {
+    let not_a_manifest =
+        |why: String| Error::new(Code::Usage, format!("{} is no depickle manifest: {why}", quoted(&path.to_string_lossy(), 300)));
+    let record: Record<'_> = serde_json::from_slice(text).map_err(|e| not_a_manifest(e.to_string()))?;
+    if record.manifest_version != MANIFEST_VERSION {
+        return Err(not_a_manifest(format!("version {}, this program reads version {MANIFEST_VERSION}", record.manifest_version)));
+    }
+    Ok(record)
+}
+
+/// The names come from a file: what is verified must be what the manifest's own name says it is about.
+fn output_of<'a, 'b>(path: &Path, record: &'b Record<'a>) -> Result<&'b OutputFile<'a>> {
+    match record.outputs.as_slice() {
+        [output] if manifest_path(Path::new(&*output.path)).as_os_str() == path.file_name().unwrap_or_default() => Ok(output),
+        _ => {
+            let message = format!("the manifest {} is not about the file that it is named after", quoted(&path.to_string_lossy(), 300));
+            Err(error::mismatch(message).help("a manifest and its output must keep their names and stay in one folder"))
+        }
+    }
+}
+
+/// The source, if there is anything in its place.
+fn open_source(path: &Path) -> Result<Option<Arc<Source>>> {
+    match path.metadata() {
+        Err(_) => Ok(None),
+        Ok(_) => Source::open(path).map(Some),
+    }
+}
+
+fn compare_source(source: &Source, recorded: &SourceFile<'_>, sha256: Option<Sha>) -> Result<()> {
+    if source.len() == recorded.bytes && same(recorded.sha256.as_deref(), sha256) {
         return Ok(());
     }
     let shown = quoted(&source.path().to_string_lossy(), 300);
@@ -77,70 +114,165 @@ fn check_source(source: &Arc<Source>, bytes: u64, sha256: Option<&str>, progress
         .help("convert it again, or restore the source"))
 }
 
-fn read(path: &Path) -> Result<Ledger> {
-    let source = Source::open(path)?;
-    if source.len() > MAX_MANIFEST_BYTES {
-        return Err(Error::usage(format!("{} is too large for a manifest", quoted(&path.to_string_lossy(), 300))));
-    }
-    let mut text = vec![0; source.len() as usize];
-    source.read_at(0, &mut text)?;
-    let not_a_manifest =
-        |why: String| Error::new(Code::Usage, format!("{} is no depickle manifest: {why}", quoted(&path.to_string_lossy(), 300)));
-    let ledger: Ledger = serde_json::from_slice(&text).map_err(|e| not_a_manifest(e.to_string()))?;
-    if ledger.manifest_version != MANIFEST_VERSION {
-        return Err(not_a_manifest(format!("version {}, this program reads version {MANIFEST_VERSION}", ledger.manifest_version)));
-    }
-    Ok(ledger)
+/// Whether a digest is there and is the one that is recorded.
+fn same(recorded: Option<&str>, actual: Option<Sha>) -> bool {
+    recorded.zip(actual).is_some_and(|(recorded, actual)| recorded == actual.to_string())
 }
 
-fn check_output(path: &Path, output: &OutputRecord, ledger: &Ledger, progress: &dyn Progress) -> Result<()> {
-    let file = Source::open(path)?;
-    let shown = quoted(&path.to_string_lossy(), 300);
-    if file.len() != output.bytes {
-        return Err(error::mismatch(format!("{shown} has {} bytes, the manifest records {}", file.len(), output.bytes))
-            .help("restore the file or convert the source again"));
-    }
-    // Tensor by tensor first, so that a difference is named; the digest of the file then covers the header.
-    let whole = Region::file(&file);
-    for tensor in &ledger.tensors {
-        let [start, end] = tensor.data_offsets;
-        let part = end.checked_sub(start).and_then(|len| whole.slice(output.header_bytes.checked_add(start)?, len));
-        let Some(part) = part else {
-            return Err(error::mismatch(format!("the manifest places tensor {} outside {shown}", quoted(&tensor.name, 200))));
-        };
-        if Some(digest::region(&part, progress)?.to_string()) != tensor.sha256 {
-            return Err(error::mismatch(format!("tensor {} in {shown} is not what was written", quoted(&tensor.name, 200)))
-                .help("restore the file or convert the source again"));
+fn check_companions(folder: &Path, companions: &[SourceFile<'_>], progress: &dyn Progress) -> Result<()> {
+    let mut seen = HashSet::new();
+    for companion in companions {
+        if !seen.insert(&*companion.path) {
+            return Err(error::mismatch(format!("the manifest records the file {} twice", quoted(&companion.path, 300))));
         }
-    }
-    if Some(digest::region(&whole, progress)?.to_string()) != output.sha256 {
-        return Err(
-            error::mismatch(format!("the header of {shown} is not what was written")).help("restore the file or convert the source again")
-        );
-    }
-    // The digest proves the bytes; this proves that the manifest speaks of the same tensors as the header.
-    let bytes = file.map()?;
-    let read = SafeTensors::deserialize(&bytes).map_err(|e| error::mismatch(format!("{shown} is no valid safetensors file: {e}")))?;
-    for tensor in &ledger.tensors {
-        let differs = || {
-            error::mismatch(format!("tensor {} in {shown} has another dtype or shape than the manifest records", quoted(&tensor.name, 200)))
-        };
-        let view = read.tensor(&tensor.name).map_err(|_| differs())?;
-        let place = view.data().as_ptr().addr() - bytes.as_ptr().addr();
-        let same = view.dtype().to_string() == tensor.dtype && view.shape().iter().map(|&s| s as u64).eq(tensor.shape.iter().copied());
-        if !same || place as u64 != output.header_bytes + tensor.data_offsets[0] {
-            return Err(differs());
-        }
-    }
-    let mut recorded: HashMap<&str, &str> = ledger.aliases.iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str())).collect();
-    recorded.insert("format", "pt");
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| error::mismatch(e.to_string()))?;
-    let in_header = header.metadata().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    if recorded != in_header {
-        return Err(error::mismatch(format!("the manifest records other tied names than {shown} has")));
-    }
-    if read.len() != ledger.tensors.len() {
-        return Err(error::mismatch(format!("{shown} has {} tensors, the manifest records {}", read.len(), ledger.tensors.len())));
+        let file = Source::open(&folder.join(&*companion.path))?;
+        let sha256 = (file.len() == companion.bytes).then(|| digest::region(&Region::file(&file), progress)).transpose()?;
+        compare_source(&file, companion, sha256)?;
     }
     Ok(())
+}
+
+/// An output and what is recorded of it: a feed of its data, in which the tensors follow one another.
+struct Checked<'a> {
+    file: Arc<Source>,
+    shown: String,
+    data: Region,
+    output: &'a OutputFile<'a>,
+    tensors: &'a [TensorOf<'a>],
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Checked<'a> {
+    fn open(path: &Path, output: &'a OutputFile<'a>, tensors: &'a [TensorOf<'a>], progress: &'a dyn Progress) -> Result<Checked<'a>> {
+        let file = Source::open(path)?;
+        let shown = quoted(&path.to_string_lossy(), 300);
+        if file.len() != output.bytes {
+            return Err(error::mismatch(format!("{shown} has {} bytes, the manifest records {}", file.len(), output.bytes))
+                .help("restore the file or convert the source again"));
+        }
+        let data_bytes = file.len().checked_sub(output.header_bytes);
+        let Some((data, data_bytes)) = data_bytes.and_then(|n| Some((Region::file(&file).slice(output.header_bytes, n)?, n))) else {
+            return Err(error::mismatch(format!("{shown} is smaller than the header that the manifest records")));
+        };
+        // As safetensors demands it of a file; so every byte is read once, whatever the manifest says.
+        let mut end = 0;
+        for tensor in tensors {
+            let [start, tensor_end] = tensor.data_offsets;
+            if start != end || tensor_end < start || tensor_end > data_bytes {
+                let name = quoted(&tensor.name, 200);
+                return Err(error::mismatch(format!(
+                    "the manifest places tensor {name} elsewhere than behind the one before it in {shown}"
+                )));
+            }
+            end = tensor_end;
+        }
+        if end != data_bytes {
+            return Err(error::mismatch(format!("{shown} has {data_bytes} bytes of data, the manifest records tensors of {end}")));
+        }
+        Ok(Checked { file, shown, data, output, tensors, progress })
+    }
+
+    /// A manifest without any is one that was made so.
+    fn has_tensor_hashes(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.sha256.is_some())
+    }
+
+    /// The digest of what is before the data.
+    fn header_digest(&self) -> Result<Stream> {
+        let mut stream = Stream::default();
+        let mut left = self.output.header_bytes;
+        let mut buffer = vec![0; left.min(HEADER_READ_BYTES) as usize];
+        while left > 0 {
+            let part = &mut buffer[..left.min(HEADER_READ_BYTES) as usize];
+            self.file.read_at(self.output.header_bytes - left, part)?;
+            stream.update(part);
+            left -= part.len() as u64;
+        }
+        Ok(stream)
+    }
+
+    /// Tensor by tensor first, so that a difference is named; the digest of the file then covers the header.
+    fn compare(&self, digests: &Digests) -> Result<()> {
+        let differs = |what: &str| error::mismatch(what).help("restore the file or convert the source again");
+        let shown = &self.shown;
+        for (tensor, digest) in self.tensors.iter().zip(&digests.each) {
+            if !same(tensor.sha256.as_deref(), Some(*digest)) {
+                return Err(differs(&format!("tensor {} in {shown} is not what was written", quoted(&tensor.name, 200))));
+            }
+        }
+        match same(self.output.sha256.as_deref(), Some(digests.whole)) {
+            true => Ok(()),
+            false if self.has_tensor_hashes() => Err(differs(&format!("the header of {shown} is not what was written"))),
+            false => Err(differs(&format!("{shown} is not what was written; the manifest has no digests that would tell the tensor"))),
+        }
+    }
+
+    /// The digest proves the bytes; this proves that the manifest speaks of the same tensors as the header.
+    fn compare_header(&self, record: &Record<'_>) -> Result<()> {
+        let shown = &self.shown;
+        let bytes = self.file.map()?;
+        let (header_bytes, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| error::mismatch(format!("{shown} is no valid safetensors file: {e}")))?;
+        let data_bytes = header.data_len() as u64;
+        if header_bytes as u64 + 8 != self.output.header_bytes || self.output.header_bytes.checked_add(data_bytes) != Some(self.file.len())
+        {
+            return Err(error::mismatch(format!("the header of {shown} is of another size than the manifest records")));
+        }
+        let mut names = HashSet::new();
+        for tensor in self.tensors {
+            let [start, end] = tensor.data_offsets;
+            let same = header.info(&tensor.name).is_some_and(|info| {
+                let same_shape = info.shape.iter().map(|&size| size as u64).eq(tensor.shape.0.iter().copied());
+                let same_place = (info.data_offsets.0 as u64, info.data_offsets.1 as u64) == (start, end);
+                same_shape && same_place && info.dtype.to_string() == *tensor.dtype
+            });
+            if !same || !names.insert(&*tensor.name) {
+                let name = quoted(&tensor.name, 200);
+                return Err(error::mismatch(format!("tensor {name} in {shown} has another dtype or shape than the manifest records")));
+            }
+        }
+        let n_tensors = header.offset_keys().len();
+        if n_tensors != names.len() {
+            return Err(error::mismatch(format!("{shown} has {n_tensors} tensors, the manifest records {}", names.len())));
+        }
+        let mut recorded: HashMap<&str, &str> = record.aliases.iter().collect();
+        recorded.insert("format", "pt");
+        let in_header = header.metadata().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        if recorded != in_header {
+            return Err(error::mismatch(format!("the manifest records other tied names than {shown} has")));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a header that are digested at a time.
+const HEADER_READ_BYTES: u64 = 256 << 10;
+
+impl Parts for Checked<'_> {
+    fn count(&self) -> usize {
+        self.tensors.len()
+    }
+
+    fn bytes(&self, part: usize) -> u64 {
+        let [start, end] = self.tensors[part].data_offsets;
+        end - start
+    }
+}
+
+impl Feed for Checked<'_> {
+    fn parts(&self) -> &dyn Parts {
+        self
+    }
+
+    fn filler(&self) -> Box<dyn Filler + '_> {
+        Box::new(self)
+    }
+}
+
+impl Filler for &Checked<'_> {
+    fn fill(&mut self, chunk: &Chunk, buffer: &mut [u8]) -> Result<()> {
+        self.data.read_at(chunk.at, buffer)?;
+        self.progress.advance(buffer.len() as u64);
+        Ok(())
+    }
 }

@@ -2,99 +2,136 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::SafeTensors;
 
-use crate::checkpoint::Checkpoint;
 use crate::error::{self, Result};
+use crate::pipeline::{CHUNK_BYTES, Chunk, pieces};
 use crate::plan::Plan;
-use crate::progress::Progress;
 use crate::source::{Region, Source};
-use crate::spool::Opened;
 use crate::tensor::Tensor;
 use crate::verify::Verified;
-use crate::writer::Written;
+use crate::writer::{Checker, Output, Written};
 
-/// Bytes compared at a time; a multiple of every element size.
-const CHUNK_BYTES: usize = 256 << 10;
-
-/// Compares the file with the plan and, by indexing that shares nothing with the gather, with the source.
-///
-/// # Errors
-/// `mismatch`, naming the tensor and the byte, when anything differs.
-pub(crate) fn compare(
-    plan: &Plan,
-    checkpoint: &Checkpoint,
-    opened: &Opened,
-    file: File,
-    path: &Path,
-    written: Written,
-    progress: &dyn Progress,
-) -> Result<Verified> {
-    let file = Source::own(file, path, plan.file_bytes());
-    // Of the mapping only the header is touched; data is read by position.
-    let bytes = file.map()?;
-    if !bytes.starts_with(&plan.header) {
-        return Err(error::mismatch("the header that was written is not the header that was planned"));
-    }
-    let read = SafeTensors::deserialize(&bytes)
-        .map_err(|e| error::mismatch(format!("the safetensors library does not read what was written: {e}")))?;
-    let names: HashSet<&str> = read.names().into_iter().collect();
-    if names.len() != plan.tensors.len() {
-        return Err(error::mismatch(format!("{} tensors were planned and {} are in the file", plan.tensors.len(), names.len())));
-    }
-    let whole = Region::file(&file);
-    let mut compare = Compare { output: vec![0; CHUNK_BYTES], stored: vec![0; CHUNK_BYTES], progress };
-    for planned in &plan.tensors {
-        let differs =
-            |what: &str| error::mismatch(format!("tensor {} was written wrong: {what}", crate::text::quoted(planned.name.as_str(), 200)));
-        let view = read.tensor(planned.name.as_str()).map_err(|e| differs(&e.to_string()))?;
-        let same_shape = view.shape().iter().map(|&size| size as u64).eq(planned.shape.iter().copied());
-        let tensor = checkpoint.tensor(planned.tensor);
-        if view.dtype() != planned.dtype || !same_shape || view.data().len() as u64 != tensor.output_bytes() {
-            return Err(differs("its dtype, shape or size is another"));
-        }
-        let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
-        let output = whole.slice(start as u64, tensor.output_bytes()).ok_or_else(|| differs("it is outside the file"))?;
-        if let Some(at) = compare.first_difference(tensor, opened.region(tensor.storage), &output)? {
-            return Err(differs(&format!("byte {at} differs from the source")));
-        }
-    }
-    Ok(Verified::new(written))
+/// The file that is written, opened again to be read.
+#[derive(Debug)]
+pub(crate) struct ReadBack {
+    file: Arc<Source>,
+    whole: Region,
 }
 
-struct Compare<'a> {
-    output: Vec<u8>,
-    stored: Vec<u8>,
-    progress: &'a dyn Progress,
-}
+impl ReadBack {
+    /// The file that `plan` describes and that `path` names in errors.
+    pub fn new(file: File, path: &Path, plan: &Plan) -> ReadBack {
+        let file = Source::own(file, path, plan.file_bytes());
+        ReadBack { whole: Region::file(&file), file }
+    }
 
-impl Compare<'_> {
-    /// The first byte of `output` that is not what the source says.
-    fn first_difference(&mut self, tensor: &Tensor, region: &Region, output: &Region) -> Result<Option<u64>> {
-        let contiguous = tensor.view.is_contiguous() && tensor.transform == Default::default();
-        let mut elements = (!contiguous).then(|| Elements::new(tensor, region)).transpose()?;
-        let mut at = 0;
-        while at < output.len() {
-            let len = (output.len() - at).min(CHUNK_BYTES as u64) as usize;
-            let (written, expected) = (&mut self.output[..len], &mut self.stored[..len]);
-            output.read_at(at, written)?;
-            match &mut elements {
-                None => region.read_at(tensor.view.offset() + at, expected)?,
-                Some(elements) => elements.fill(expected),
-            }
-            if written != expected {
-                let first = written.iter().zip(&*expected).position(|(a, b)| a != b);
-                return Ok(first.map(|first| at + first as u64));
-            }
-            at += len as u64;
-            self.progress.advance(len as u64);
-            if self.progress.cancelled() {
-                return Err(error::interrupted());
+    /// Compares chunks of the data with the source, for one thread.
+    pub fn checker<'a>(&'a self, output: &'a Output<'a>) -> Box<dyn Checker + 'a> {
+        Box::new(Comparison { read_back: self, output, written: Vec::new(), expected: Vec::new() })
+    }
+
+    /// Compares the header with the plan, and with what the safetensors library reads in it. With every chunk of the data, which
+    /// was compared where the plan says that it is, that is the whole file.
+    ///
+    /// # Errors
+    /// `mismatch`, naming the tensor, when anything differs.
+    pub fn compare_header(&self, output: &Output<'_>, written: Written) -> Result<Verified> {
+        let plan = output.plan;
+        let mut same = BufWriter::new(Same { region: &self.whole, at: 0, read: Vec::new() });
+        let compared = plan.write_header(output.checkpoint, &mut same).and_then(|()| same.flush());
+        compared.map_err(|e| error::mismatch(format!("the header that was written is not the header that was planned: {e}")))?;
+        // Of the mapping only the header is touched.
+        let bytes = self.file.map()?;
+        let read = SafeTensors::deserialize(&bytes)
+            .map_err(|e| error::mismatch(format!("the safetensors library does not read what was written: {e}")))?;
+        let names: HashSet<&str> = read.names().into_iter().collect();
+        if names.len() != plan.tensors.len() {
+            return Err(error::mismatch(format!("{} tensors were planned and {} are in the file", plan.tensors.len(), names.len())));
+        }
+        let data = plan.header_bytes;
+        for planned in &plan.tensors {
+            let view = read.tensor(planned.name.as_str()).map_err(|e| differs(planned.name.as_str(), &e.to_string()))?;
+            let same_shape = view.shape().iter().map(|&size| size as u64).eq(planned.shape(output.checkpoint));
+            let start = (view.data().as_ptr().addr() - bytes.as_ptr().addr()) as u64;
+            let same_bytes = start == data + planned.bytes.start && view.data().len() as u64 == planned.bytes.end - planned.bytes.start;
+            if view.dtype() != planned.dtype || !same_shape || !same_bytes {
+                return Err(differs(planned.name.as_str(), "its dtype, shape or place is another"));
             }
         }
-        Ok(None)
+        Ok(Verified::new(written))
+    }
+}
+
+fn differs(name: &str, what: &str) -> error::Error {
+    error::mismatch(format!("tensor {} was written wrong: {what}", crate::text::quoted(name, 200)))
+}
+
+/// Takes what should be in a region, and fails where that has something else.
+struct Same<'a> {
+    region: &'a Region,
+    at: u64,
+    read: Vec<u8>,
+}
+
+impl Write for Same<'_> {
+    fn write(&mut self, expected: &[u8]) -> io::Result<usize> {
+        self.read.resize(expected.len(), 0);
+        self.region.read_at(self.at, &mut self.read).map_err(io::Error::other)?;
+        if self.read != expected {
+            return Err(io::Error::other(format!("it differs behind byte {}", self.at)));
+        }
+        self.at += expected.len() as u64;
+        Ok(expected.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compares chunks.
+struct Comparison<'a> {
+    read_back: &'a ReadBack,
+    output: &'a Output<'a>,
+    written: Vec<u8>,
+    expected: Vec<u8>,
+}
+
+impl Checker for Comparison<'_> {
+    fn check(&mut self, chunk: &Chunk) -> Result<()> {
+        let data = self.output.plan.header_bytes;
+        for piece in pieces(self.output, *chunk) {
+            let tensor = self.output.tensor(piece.part);
+            let region = self.output.opened.region(tensor.storage);
+            let start = data + self.output.plan.tensors[piece.part].bytes.start + piece.inside;
+            let contiguous = tensor.view.is_contiguous() && tensor.transform == Default::default();
+            let mut elements = (!contiguous && piece.bytes > 0).then(|| Elements::new(tensor, region, piece.inside)).transpose()?;
+            let mut done = 0;
+            while done < piece.bytes {
+                let bytes = (piece.bytes - done).min(CHUNK_BYTES);
+                self.written.resize(bytes.max(self.written.len()), 0);
+                self.expected.resize(bytes.max(self.expected.len()), 0);
+                let (written, expected) = (&mut self.written[..bytes], &mut self.expected[..bytes]);
+                self.read_back.whole.read_at(start + done as u64, written)?;
+                match &mut elements {
+                    None => region.read_at(tensor.view.offset() + piece.inside + done as u64, expected)?,
+                    Some(elements) => elements.fill(expected),
+                }
+                if written != expected {
+                    let first = written.iter().zip(&*expected).take_while(|(a, b)| a == b).count();
+                    let at = piece.inside + (done + first) as u64;
+                    let name = self.output.plan.tensors[piece.part].name.as_str();
+                    return Err(differs(name, &format!("byte {at} differs from the source")));
+                }
+                done += bytes;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -110,10 +147,19 @@ struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    fn new(tensor: &'a Tensor, region: &Region) -> Result<Self> {
+    /// Those from byte `inside` of the output on.
+    fn new(tensor: &'a Tensor, region: &Region, inside: u64) -> Result<Self> {
         let (shape, strides) = (tensor.view.shape(), tensor.view.strides());
         let dims: Vec<(u64, u64)> = shape.iter().copied().zip(strides.iter().copied()).filter(|(size, _)| *size != 1).collect();
-        Ok(Elements { tensor, source: region.bytes()?, index: vec![0; dims.len()], dims, at: tensor.view.offset() })
+        let mut index = vec![0; dims.len()];
+        let mut element = inside / u64::from(tensor.dtype.item_bytes());
+        let mut at = tensor.view.offset();
+        for (i, (size, stride)) in index.iter_mut().zip(&dims).rev() {
+            *i = element % size;
+            at += *i * stride;
+            element /= size;
+        }
+        Ok(Elements { tensor, source: region.bytes()?, index, dims, at })
     }
 
     fn fill(&mut self, values: &mut [u8]) {

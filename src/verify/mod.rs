@@ -4,9 +4,11 @@
 //! `Verified` can only be made in this folder, and an output becomes visible and a manifest is sealed only with one.
 
 mod against_manifest;
-pub(crate) mod against_source;
+mod against_source;
+mod record;
 
 pub use against_manifest::{Report, check_manifest};
+pub(crate) use against_source::ReadBack;
 
 use crate::writer::Written;
 

@@ -63,6 +63,7 @@ const FLOW: &[&str] = &[
     "container",
     "digest",
     "spool",
+    "pipeline",
     "globals",
     "checkpoint",
     "input",

@@ -6,15 +6,22 @@
 
 #![allow(missing_docs, reason = "docs/manifest.schema.json describes every field")]
 
-use std::collections::BTreeMap;
+mod tensors;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
+use crate::digest::Sha;
 use crate::finding::Finding;
+use crate::names::PathId;
 use crate::plan::Plan;
 use crate::select::Selected;
+
+pub use tensors::{Aliases, Origin, TensorRecord, Tensors};
 
 /// The version of the format; a reader refuses a higher one.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -33,9 +40,9 @@ pub struct Ledger {
     pub root: String,
     pub outputs: Vec<OutputRecord>,
     /// In the order of the file.
-    pub tensors: Vec<TensorRecord>,
+    pub tensors: Tensors,
     /// Names that are the same tensor as another one: dropped name to kept name.
-    pub aliases: BTreeMap<String, String>,
+    pub aliases: Aliases,
     /// Tensors that safetensors cannot hold as they are, by the name that each would have.
     pub lowered: BTreeMap<String, LoweredRecord>,
     pub left_out: Vec<LeftOutRecord>,
@@ -108,48 +115,6 @@ pub struct OutputRecord {
     pub header_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-}
-
-/// A tensor of the output.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TensorRecord {
-    pub name: String,
-    /// As safetensors calls it.
-    pub dtype: String,
-    pub shape: Vec<u64>,
-    /// First byte and the byte after the last, counted from the end of the header.
-    pub data_offsets: [u64; 2],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-    pub from: Origin,
-}
-
-/// Where a tensor came from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Origin {
-    /// The place in the tree, as Python would write it.
-    pub path: String,
-    /// The opcode that rebuilds it.
-    pub member: String,
-    pub offset: u64,
-    /// The storage that holds its elements.
-    pub storage: String,
-    /// Bytes from the start of the storage to the first element.
-    pub storage_offset: u64,
-    /// Bytes from one element to the next along each dimension of the tensor in the input.
-    pub strides: Vec<u64>,
-    /// The dtype in the input, as torch calls it.
-    pub dtype: String,
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub byte_swapped: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub conjugated: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub negated: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// A tensor that is written as others. `docs/lowering.md` has the policy.
@@ -253,45 +218,37 @@ impl From<&Finding> for FindingRecord {
 /// The most values without tensors that are listed.
 const MAX_OTHER_VALUES: usize = 1_000;
 
+/// What a record says of the pickles, listed while they are there.
+pub(crate) struct Contents {
+    globals: Vec<GlobalRecord>,
+    other_values: Vec<OtherRecord>,
+}
+
+impl Contents {
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        let globals = checkpoint.document.graph.globals().iter().map(|global| GlobalRecord {
+            global: global.path(),
+            mentions: global.mentions,
+            member: global.first.member.to_string(),
+            offset: global.first.offset,
+        });
+        Contents { globals: globals.collect(), other_values: other_values(checkpoint) }
+    }
+}
+
+/// What a record is made of.
+pub(crate) struct Subject {
+    pub checkpoint: Arc<Checkpoint>,
+    pub contents: Contents,
+    pub selected: Selected,
+    pub plan: Arc<Plan>,
+}
+
 impl Ledger {
-    /// The record of what `plan` will write to a file called `output`.
-    pub(crate) fn new(
-        checkpoint: &Checkpoint,
-        selected: &Selected,
-        plan: &Plan,
-        findings: &[Finding],
-        source: SourceRecord,
-        output: &str,
-        sandbox: SandboxLevel,
-    ) -> Ledger {
-        let tensors: Vec<TensorRecord> = plan
-            .tensors
-            .iter()
-            .map(|planned| {
-                let tensor = checkpoint.tensor(planned.tensor);
-                let from = Origin {
-                    path: checkpoint.paths.show(planned.path),
-                    member: tensor.place.member.to_string(),
-                    offset: tensor.place.offset,
-                    storage: checkpoint.storage_of(tensor).key,
-                    storage_offset: tensor.view.offset(),
-                    strides: tensor.view.strides().to_vec(),
-                    dtype: tensor.dtype.name().to_owned(),
-                    byte_swapped: tensor.transform.swap,
-                    conjugated: tensor.transform.conj,
-                    negated: tensor.transform.neg,
-                };
-                TensorRecord {
-                    name: planned.name.to_string(),
-                    dtype: planned.dtype.to_string(),
-                    shape: planned.shape.clone(),
-                    data_offsets: [planned.bytes.start, planned.bytes.end],
-                    sha256: None,
-                    from,
-                }
-            })
-            .collect();
-        let lowered = selected.lowered.iter().map(|lowered| {
+    /// The record of what will be written to a file called `output`.
+    pub(crate) fn new(subject: Subject, findings: &[Finding], source: SourceRecord, output: &str, sandbox: SandboxLevel) -> Ledger {
+        let Subject { checkpoint, contents, selected, plan } = subject;
+        let lowered = selected.lowered.into_iter().map(|lowered| {
             let record = LoweredRecord {
                 kind: lowered.lowering.kind.to_owned(),
                 dtype: lowered.lowering.dtype.clone(),
@@ -299,69 +256,62 @@ impl Ledger {
                 details: lowered.lowering.details.clone(),
                 parts: lowered.parts.iter().map(ToString::to_string).collect(),
             };
-            (lowered.name.clone(), record)
+            (lowered.name.to_string(), record)
+        });
+        let left_out = selected.left_out.into_iter().map(|left| LeftOutRecord {
+            name: left.name.to_string(),
+            path: checkpoint.paths.show(left.path),
+            dtype: left.dtype,
+            shape: left.shape,
+            reason: left.reason.into_owned(),
+        });
+        let outside_root = selected.outside.into_iter().map(|part| OutsideRecord {
+            name: part.name,
+            tensors: part.tensors,
+            bytes: part.bytes,
+            include_with: "--root .".to_owned(),
+        });
+        let uncovered = coverage::uncovered(&checkpoint).into_iter().map(|found| UncoveredRecord {
+            storage: found.storage,
+            bytes: found.bytes,
+            uncovered_bytes: found.uncovered_bytes,
         });
         Ledger {
             manifest_version: MANIFEST_VERSION,
             tool: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
             sandbox,
             source,
-            root: selected.root_name.clone(),
+            root: selected.root_name,
             outputs: vec![OutputRecord {
                 path: output.to_owned(),
                 bytes: plan.file_bytes(),
-                header_bytes: plan.header.len() as u64,
+                header_bytes: plan.header_bytes,
                 sha256: None,
             }],
+            tensors: Tensors::planned(&plan, &checkpoint),
+            aliases: Aliases::planned(&plan),
             lowered: lowered.collect(),
-            tensors,
-            aliases: selected.aliases.iter().map(|(dropped, kept)| (dropped.to_string(), kept.to_string())).collect(),
-            left_out: selected
-                .left_out
-                .iter()
-                .map(|left| LeftOutRecord {
-                    name: left.name.clone(),
-                    path: checkpoint.paths.show(left.path),
-                    dtype: left.dtype.clone(),
-                    shape: left.shape.clone(),
-                    reason: left.reason.clone(),
-                })
-                .collect(),
-            outside_root: selected
-                .outside
-                .iter()
-                .map(|part| OutsideRecord {
-                    name: part.name.clone(),
-                    tensors: part.tensors,
-                    bytes: part.bytes,
-                    include_with: "--root .".to_owned(),
-                })
-                .collect(),
-            uncovered_storage_bytes: coverage::uncovered(checkpoint)
-                .into_iter()
-                .map(|found| UncoveredRecord { storage: found.storage, bytes: found.bytes, uncovered_bytes: found.uncovered_bytes })
-                .collect(),
-            unreferenced_members: unreferenced(checkpoint),
-            globals: checkpoint
-                .document
-                .graph
-                .globals()
-                .iter()
-                .map(|global| GlobalRecord {
-                    global: global.path(),
-                    mentions: global.mentions,
-                    member: global.first.member.to_string(),
-                    offset: global.first.offset,
-                })
-                .collect(),
-            other_values: other_values(checkpoint),
+            left_out: left_out.collect(),
+            outside_root: outside_root.collect(),
+            uncovered_storage_bytes: uncovered.collect(),
+            unreferenced_members: unreferenced(&checkpoint),
+            globals: contents.globals,
+            other_values: contents.other_values,
             findings: findings.iter().map(FindingRecord::from).collect(),
         }
     }
 
+    /// Adds the digests of an output, and of its tensors where they have digests of their own.
+    pub(crate) fn seal(&mut self, output: &Sha, tensors: &[Sha]) {
+        for record in &mut self.outputs {
+            record.sha256 = Some(output.to_string());
+        }
+        self.tensors.seal(tensors);
+    }
+
     /// Bytes of all tensors.
     pub fn tensor_bytes(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.data_offsets[1] - tensor.data_offsets[0]).sum()
+        self.tensors.bytes()
     }
 }
 
@@ -373,8 +323,8 @@ fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
 /// What stands at the top of the checkpoint beside the tensors.
 fn other_values(checkpoint: &Checkpoint) -> Vec<OtherRecord> {
     let graph = &checkpoint.document.graph;
-    let first_steps = checkpoint.leaves.iter().filter_map(|leaf| checkpoint.paths.steps(leaf.path).first().map(ToString::to_string));
-    let with_tensors: std::collections::HashSet<String> = first_steps.collect();
+    let first_steps: HashSet<PathId> = checkpoint.leaves.iter().filter_map(|leaf| checkpoint.paths.first(leaf.path)).collect();
+    let with_tensors: HashSet<String> = first_steps.into_iter().map(|path| checkpoint.paths.show(path)).collect();
     crate::checkpoint::top_values(graph)
         .filter(|(step, _)| !with_tensors.contains(&step.to_string()))
         .take(MAX_OTHER_VALUES)
