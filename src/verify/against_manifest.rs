@@ -1,11 +1,10 @@
 //! An output against the manifest that was written with it: sizes, the header, and the digest of every tensor.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use safetensors::SafeTensors;
-
+use super::header;
 use super::record::{OutputFile, Record, SourceFile, TensorOf};
 use crate::digest::{self, Sha, Stream};
 use crate::error::{self, Code, Error, Result};
@@ -209,39 +208,14 @@ impl<'a> Checked<'a> {
 
     /// The digest proves the bytes; this proves that the manifest speaks of the same tensors as the header.
     fn compare_header(&self, record: &Record<'_>) -> Result<()> {
-        let shown = &self.shown;
+        let names: HashSet<&str> = self.tensors.iter().map(|tensor| &*tensor.name).collect();
+        if names.len() < self.tensors.len() {
+            return Err(error::mismatch("the manifest records two tensors of one name"));
+        }
         let bytes = self.file.map()?;
-        let (header_bytes, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| error::mismatch(format!("{shown} is no valid safetensors file: {e}")))?;
-        let data_bytes = header.data_len() as u64;
-        if header_bytes as u64 + 8 != self.output.header_bytes || self.output.header_bytes.checked_add(data_bytes) != Some(self.file.len())
-        {
-            return Err(error::mismatch(format!("the header of {shown} is of another size than the manifest records")));
-        }
-        let mut names = HashSet::new();
-        for tensor in self.tensors {
-            let [start, end] = tensor.data_offsets;
-            let same = header.info(&tensor.name).is_some_and(|info| {
-                let same_shape = info.shape.iter().map(|&size| size as u64).eq(tensor.shape.0.iter().copied());
-                let same_place = (info.data_offsets.0 as u64, info.data_offsets.1 as u64) == (start, end);
-                same_shape && same_place && info.dtype.to_string() == *tensor.dtype
-            });
-            if !same || !names.insert(&*tensor.name) {
-                let name = quoted(&tensor.name, 200);
-                return Err(error::mismatch(format!("tensor {name} in {shown} has another dtype or shape than the manifest records")));
-            }
-        }
-        let n_tensors = header.offset_keys().len();
-        if n_tensors != names.len() {
-            return Err(error::mismatch(format!("{shown} has {n_tensors} tensors, the manifest records {}", names.len())));
-        }
-        let mut recorded: HashMap<&str, &str> = record.aliases.iter().collect();
-        recorded.insert("format", "pt");
-        let in_header = header.metadata().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        if recorded != in_header {
-            return Err(error::mismatch(format!("the manifest records other tied names than {shown} has")));
-        }
-        Ok(())
+        let before_data = usize::try_from(self.output.header_bytes).ok().and_then(|n| bytes.get(..n)).unwrap_or_default();
+        let compared = header::compare(before_data, self.tensors, &record.aliases);
+        compared.map_err(|why| error::mismatch(format!("{} is not what the manifest records: {why}", self.shown)))
     }
 }
 

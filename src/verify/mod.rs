@@ -5,6 +5,7 @@
 
 mod against_manifest;
 mod against_source;
+mod header;
 mod record;
 
 pub use against_manifest::{Report, check_manifest};

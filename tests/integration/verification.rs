@@ -84,3 +84,67 @@ fn a_manifest_cannot_point_out_of_its_folder() {
     assert_eq!(run.code, 4, "{}", run.stderr);
     assert!(run.stderr.contains("not about the file"), "{}", run.stderr);
 }
+
+#[test]
+fn what_a_manifest_says_of_its_output_is_compared_to_the_last_field() {
+    let scratch = Scratch::new();
+    converted(&scratch);
+    let manifest = scratch.path("model.safetensors.manifest.json");
+    let good = json(&manifest);
+    let check = |change: &dyn Fn(&mut serde_json::Value), code: i32, said: &str| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        std::fs::write(&manifest, bad.to_string()).expect("the manifest");
+        let run = verify(&manifest);
+        assert_eq!((run.code, run.stderr.contains(said)), (code, true), "{said}: {}", run.stderr);
+        assert_eq!(run.stderr.matches("error:").count(), usize::from(code != 0), "{}", run.stderr);
+    };
+    check(&|_| (), 0, "verified");
+    check(&|bad| bad["tensors"][1]["data_offsets"] = bad["tensors"][0]["data_offsets"].clone(), 4, "elsewhere than behind the one before");
+    check(&|bad| bad["tensors"][0]["data_offsets"] = serde_json::json!([0, u64::MAX]), 4, "elsewhere than behind the one before");
+    check(&|bad| bad["tensors"][0]["data_offsets"] = serde_json::json!([u64::MAX, 0]), 4, "elsewhere than behind the one before");
+    check(&|bad| bad["outputs"][0]["header_bytes"] = u64::MAX.into(), 4, "smaller than the header");
+    check(&|bad| bad["outputs"][0]["header_bytes"] = 0.into(), 4, "bytes of data");
+    check(&|bad| bad["outputs"][0]["bytes"] = u64::MAX.into(), 4, "the manifest records 18446744073709551615");
+    check(&|bad| bad["tensors"][1]["name"] = bad["tensors"][0]["name"].clone(), 4, "two tensors of one name");
+    check(&|bad| bad["tensors"][1]["name"] = "other".into(), 4, "which the manifest records otherwise");
+    check(&|bad| bad["tensors"][0]["dtype"] = "U8".into(), 4, "which the manifest records otherwise");
+    check(&|bad| bad["tensors"][0]["shape"] = serde_json::json!([1]), 4, "which the manifest records otherwise");
+    check(&|bad| bad["tensors"][0]["shape"] = vec![1; 100_000].into(), 2, "at most 80 sizes");
+    check(&|bad| drop(bad["tensors"].as_array_mut().and_then(Vec::pop)), 4, "the manifest records tensors of");
+    check(&|bad| bad["tensors"][0]["sha256"] = "0".into(), 4, "is not what was written");
+    check(&|bad| bad["outputs"][0]["sha256"] = "0".into(), 4, "the header of");
+    check(&|bad| bad["aliases"]["a"] = "b".into(), 4, "other tied names");
+    check(&|bad| bad["outputs"] = vec![bad["outputs"][0].clone(); 2].into(), 4, "not about the file");
+    check(
+        &|bad| bad["source"]["companions"] = vec![serde_json::json!({"path": "model.pt", "bytes": 0}); 2].into(),
+        4,
+        "no longer the file",
+    );
+    check(&|bad| drop(bad.as_object_mut().and_then(|fields| fields.remove("findings"))), 2, "missing field `findings`");
+    check(&|bad| bad["manifest_version"] = 2.into(), 2, "this program reads version 1");
+    #[cfg(target_os = "linux")]
+    check(&|bad| bad["source"]["path"] = "/dev/zero".into(), 2, "not a regular file");
+    check(&|bad| bad["source"]["path"] = "..".into(), 2, "a folder");
+}
+
+#[test]
+fn without_digests_of_tensors_the_digest_of_the_file_finds_any_change() {
+    let scratch = Scratch::new();
+    let input = scratch.write("model.pt", &std::fs::read(testdata().join("torch-zip/2.15.0/training.pt")).expect("the input"));
+    let output = scratch.path("model.safetensors");
+    let run = convert(&input, &output, &["--no-tensor-hashes"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let manifest = json(&scratch.path("model.safetensors.manifest.json"));
+    assert!(manifest["tensors"].as_array().is_some_and(|tensors| tensors.iter().all(|tensor| tensor.get("sha256").is_none())));
+    let run = verify(&output);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("no digests of tensors, only of the file"), "{}", run.stderr);
+    let good = std::fs::read(&output).expect("the output");
+    for at in [0, 100, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&output, &bad).expect("the output");
+        assert_eq!(verify(&output).code, 4);
+    }
+}
