@@ -50,6 +50,7 @@ pub struct ConvertOptions {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) source: Arc<Source>,
+    read: ReadOptions,
     sha256: Arc<OnceLock<Sha>>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) plan: Plan,
@@ -96,17 +97,17 @@ pub(crate) fn plan(
     options: &ConvertOptions,
     purpose: Purpose,
 ) -> Result<Prepared> {
-    let (Read { document, member, merged }, Origin { source, sha256 }) = read.map_err(|broken| {
+    let (Read { document, member, merged }, Origin { source, read: input, sha256 }) = read.map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
         broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
     let mut findings = document.findings.clone();
     findings.extend(document.side_pickles.iter().chain([&document.graph]).flat_map(rules::judge));
-    findings.extend(rules::sources::judge(&document, &options.read));
+    findings.extend(rules::sources::judge(&document, &input));
     let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
         refuse(&findings)?;
-        let mut checkpoint = match Checkpoint::of(document, &options.read) {
+        let mut checkpoint = match Checkpoint::of(document, &input) {
             Ok(checkpoint) => checkpoint,
             Err(failed) => {
                 findings.extend(failed.nested_pickles.iter().flat_map(rules::judge));
@@ -148,7 +149,7 @@ pub(crate) fn plan(
     };
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let ledger = Ledger::new(&checkpoint, &selected, &plan, &findings, record, &name, options.sandbox);
-    Ok(Prepared { source, sha256, checkpoint, plan, ledger })
+    Ok(Prepared { source, read: input, sha256, checkpoint, plan, ledger })
 }
 
 /// What a conversion made.
@@ -169,7 +170,7 @@ impl Prepared {
     /// # Errors
     /// `output-exists`, `zip-crc`, `io` and `mismatch`; no file is left behind then.
     pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
-        let Prepared { source, sha256, checkpoint, plan, ledger } = self;
+        let Prepared { source, read, sha256, checkpoint, plan, ledger } = self;
         let targets = Targets::new(source.path(), output, options.extras.as_deref(), options.force)?;
         // Before the pending files, so that it is dropped after them.
         let _folders = NewFolders::make(output)?;
@@ -194,9 +195,9 @@ impl Prepared {
             let members = &checkpoint.document.members;
             let hashed = match sha256.get() {
                 // Another checkpoint of the same bundle was converted before.
-                Some(known) => digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)
+                Some(known) => digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &read)
                     .map(|found| (*known, found)),
-                None => digest::source(&source, members, &options.read, progress, &cancelled),
+                None => digest::source(&source, members, &read, progress, &cancelled),
             };
             cancel(hashed.is_err());
             hashed
@@ -220,12 +221,13 @@ impl Prepared {
         let spooled: HashSet<&str> = spooled.collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
         let unread = members.filter(|member| match member.deflated {
-            // Also those that were read: of some only the head was, and a damaged one may say that there is no data.
-            true => !spooled.contains(&*member.place.member),
+            // Of those that were read for their pickles it is known; of some only the head was read, and a damaged one may say that
+            // there is no data.
+            true => !spooled.contains(&*member.place.member) && !read.was_checked(member.stored.key()),
             false => member.stored.offset_in(&source).is_none() && !hashed_before,
         });
         let known: HashSet<&Finding> = checkpoint.document.findings.iter().collect();
-        let found = digest::unread_members(unread, &options.read)?;
+        let found = digest::unread_members(unread, &read)?;
         findings.extend(found.into_iter().filter(|finding| !known.contains(finding)));
         findings.extend(opened.findings.iter().cloned());
         findings.extend(written.findings.iter().cloned());
