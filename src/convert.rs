@@ -54,6 +54,7 @@ pub struct ConvertOptions {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) source: Arc<Source>,
+    read: ReadOptions,
     sha256: Arc<OnceLock<Sha>>,
     pub(crate) checkpoint: Arc<Checkpoint>,
     pub(crate) plan: Arc<Plan>,
@@ -100,17 +101,17 @@ pub(crate) fn plan(
     options: &ConvertOptions,
     purpose: Purpose,
 ) -> Result<Prepared> {
-    let (Read { document, member, merged }, Origin { source, sha256, options: read }) = read.map_err(|broken| {
+    let (Read { document, member, merged }, Origin { source, read: input, sha256 }) = read.map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
         broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
     let mut findings = document.findings.clone();
     findings.extend(document.side_pickles.iter().chain([&document.graph]).flat_map(rules::judge));
-    findings.extend(rules::sources::judge(&document, &read));
+    findings.extend(rules::sources::judge(&document, &input));
     let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
         refuse(&findings)?;
-        let mut checkpoint = match Checkpoint::of(document, &read) {
+        let mut checkpoint = match Checkpoint::of(document, &input) {
             Ok(checkpoint) => checkpoint,
             Err(failed) => {
                 findings.extend(failed.nested_pickles.iter().flat_map(rules::judge));
@@ -131,9 +132,9 @@ pub(crate) fn plan(
         if options.extras.is_none() {
             checkpoint.forget_pickles();
         }
-        let mut selected = selection.apply(&checkpoint, &read, purpose)?;
+        let mut selected = selection.apply(&checkpoint, &input, purpose)?;
         findings.extend(selected.confusable());
-        let plan = Plan::new(&checkpoint, &mut selected, &read.limits)?;
+        let plan = Plan::new(&checkpoint, &mut selected, &input.limits)?;
         if options.extras.is_none() {
             checkpoint.leaves = Vec::new();
         }
@@ -160,7 +161,7 @@ pub(crate) fn plan(
     };
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let ledger = Ledger::new(subject, &findings, record, &name, options.sandbox);
-    Ok(Prepared { source, sha256, checkpoint, plan, ledger })
+    Ok(Prepared { source, read: input, sha256, checkpoint, plan, ledger })
 }
 
 /// What a conversion made.
@@ -181,7 +182,7 @@ impl Prepared {
     /// # Errors
     /// `output-exists`, `zip-crc`, `io` and `mismatch`; no file is left behind then.
     pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
-        let Prepared { source, sha256, checkpoint, plan, ledger } = self;
+        let Prepared { source, read, sha256, checkpoint, plan, ledger } = self;
         let targets = Targets::new(source.path(), output, options.extras.as_deref(), options.force)?;
         // Before the pending files, so that it is dropped after them.
         let _folders = NewFolders::make(output)?;
@@ -207,7 +208,7 @@ impl Prepared {
         let read_back = ReadBack::new(pending.reopen()?, output, &plan);
         let checker = || read_back.checker(&file);
         let data = file.data(&checker);
-        let all = Bytes::new(Region::file(&source), progress).with(Checksums::new(&source, members, &options.read));
+        let all = Bytes::new(Region::file(&source), progress).with(Checksums::new(&source, members, &read));
         let mut runs = vec![Run { feed: &data, whole: file.write_header()?, each: !options.no_tensor_hashes }];
         let hashed_before = sha256.get().is_some();
         if !hashed_before {
@@ -219,18 +220,19 @@ impl Prepared {
         let written = Written { sha256: written.whole, tensors: written.each, findings: data.findings() };
         let mut findings = all.findings();
         if hashed_before {
-            findings.extend(digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &options.read)?);
+            findings.extend(digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &read)?);
         }
         let spooled = checkpoint.storage_ids().zip(&needed).filter(|(_, needed)| **needed);
         let spooled: HashSet<String> = spooled.filter_map(|(id, _)| checkpoint.storage(id).member().map(str::to_owned)).collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
         let unread = members.filter(|member| match member.deflated {
-            // Also those that were read: of some only the head was, and a damaged one may say that there is no data.
-            true => !spooled.contains(&*member.place().member),
+            // Of those that were read for their pickles it is known; of some only the head was read, and a damaged one may say that
+            // there is no data.
+            true => !spooled.contains(&*member.place().member) && !read.was_checked(member.stored().key()),
             false => member.stored().offset_in(&source).is_none() && !hashed_before,
         });
         let known: HashSet<&Finding> = checkpoint.document.findings.iter().collect();
-        let found = digest::unread_members(unread, &options.read)?;
+        let found = digest::unread_members(unread, &read)?;
         findings.extend(found.into_iter().filter(|finding| !known.contains(finding)));
         findings.extend(opened.findings.iter().cloned());
         findings.extend(written.findings.iter().cloned());

@@ -52,7 +52,7 @@ pub(crate) fn unreferenced(checkpoint: &Checkpoint) -> impl Iterator<Item = &Mem
 pub(crate) fn findings(checkpoint: &Checkpoint) -> Vec<Finding> {
     let members = unreferenced(checkpoint).map(|member| {
         let message = format!("the checkpoint does not use this member of {} bytes", member.len);
-        Finding::note("unreferenced-entry", member.place().clone(), message)
+        Finding::note("unreferenced-entry", member.place(), message)
     });
     let tensors = checkpoint.leaves.iter().filter_map(|leaf| match &leaf.content {
         Content::Unsupported(error) => {

@@ -36,9 +36,9 @@ struct Bundle {
 /// The file that a document was read from.
 pub(crate) struct Origin {
     pub source: Arc<Source>,
+    /// How it was read, and what that has cost.
+    pub read: ReadOptions,
     pub sha256: Arc<OnceLock<Sha>>,
-    /// How it is read.
-    pub options: ReadOptions,
 }
 
 /// A document, and where in a bundle it comes from.
@@ -117,7 +117,7 @@ impl Input {
     /// # Errors
     /// Whatever is wrong with one of them.
     pub(crate) fn read(self) -> Result<(Read, Origin), Box<Broken>> {
-        let handle = Origin { source: self.source, sha256: self.sha256, options: self.read.clone() };
+        let handle = Origin { source: self.source, read: self.read.clone(), sha256: self.sha256 };
         if let Form::Bundle(_) = self.form {
             self.read.forget();
         }
@@ -181,7 +181,7 @@ impl Input {
         document.others.clone_from(others);
         document.findings.splice(0..0, findings.iter().cloned());
         document.side_pickles.extend(side_pickles.iter().cloned());
-        let handle = Origin { source: Arc::clone(&self.source), sha256: Arc::clone(&self.sha256), options: self.read.clone() };
+        let handle = Origin { source: Arc::clone(&self.source), read: self.read.clone(), sha256: Arc::clone(&self.sha256) };
         Ok((Read { document, member: Some(packaged.name.clone()), merged: false }, handle))
     }
 }

@@ -1,8 +1,9 @@
 //! Budgets: what one input may cost. Each is a row here and a `--limit NAME=VALUE` on the command line.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{self, Error, Result};
 
@@ -48,7 +49,8 @@ fn exceeded(name: &str, seen: u64, allowed: u64) -> Error {
 limits! {
     /// Bytes of one pickle member of an archive, after decompression. Stops decompression bombs.
     pickle_bytes, "pickle-bytes" = 512 << 20;
-    /// Opcodes of one pickle. Stops streams that are long and hold nothing.
+    /// Opcodes of one pickle, and of all pickles of an input that has less than a quarter as many bytes; a larger one may have
+    /// four for each byte. Stops streams that are long and hold nothing.
     opcodes, "opcodes" = 200_000_000;
     /// Bytes of memory for what the pickles of one checkpoint build. Stops streams of a million nested containers.
     memory_bytes, "memory-bytes" = 384 << 20;
@@ -62,7 +64,8 @@ limits! {
     header_bytes, "header-bytes" = 100_000_000;
     /// Bytes of output; 0 stands for the larger of 16 times the storages and 1 GiB. Stops expanded views.
     output_bytes, "output-bytes" = 0;
-    /// Bytes that a compressed file may hold; 0 stands for the larger of 100 times its size and 4 GiB. Stops decompression bombs.
+    /// Bytes that a compressed file may hold; 0 stands for the larger of 64 times its size and 4 GiB, of half of both where
+    /// decoding is slow (bzip2, lzma, xz). Stops decompression bombs.
     decompressed_bytes, "decompressed-bytes" = 0;
     /// Entries of a zip archive.
     zip_entries, "zip-entries" = 1_000_000;
@@ -72,8 +75,15 @@ limits! {
     nesting, "nesting" = 4;
 }
 
+/// By which two ranges of bytes are the same: where what they are part of is, as long as it is there; start; length.
+pub(crate) type RangeKey = (usize, u64, u64);
+
 /// Bytes of an input that are searched for pickles where none should be.
 const MAX_SEARCHED: u64 = 256 << 20;
+/// Bytes of an input behind the places where its pickles break that are searched for names; a larger input may have more.
+const MAX_BEHIND: u64 = 512 << 20;
+/// Opcodes and bytes behind breaks that an input may have for each of its bytes, since some of them may be compressed.
+const FOR_EACH_BYTE: u64 = 4;
 
 /// How an input is read.
 #[derive(Debug, Clone, Default)]
@@ -90,37 +100,57 @@ pub struct ReadOptions {
     pub beside: Option<PathBuf>,
     /// Look for pickles also where data should be, such as in the storages of a checkpoint.
     pub everywhere: bool,
-    /// Bytes that were decoded of the input so far.
-    pub(crate) decoded: Decoded,
-    /// Bytes of memory that its pickles took so far.
-    memory: Arc<AtomicU64>,
-    /// Bytes that were searched for pickles where none should be.
-    searched: Arc<AtomicU64>,
+    /// Bytes of the input; 0 before there is one.
+    input_bytes: u64,
+    /// What reading it has cost so far, shared by all its readers.
+    spent: Arc<Spent>,
 }
 
-/// A count that all readers of one input share.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Decoded {
-    bytes: Arc<AtomicU64>,
-    /// The most that is allowed, from the size of the input; without one, each piece of data has its own.
-    budget: Option<u64>,
+/// What reading an input has cost so far.
+#[derive(Debug, Default)]
+struct Spent {
+    /// Bytes that were decoded.
+    decoded: AtomicU64,
+    /// Bytes of memory that pickles took.
+    memory: AtomicU64,
+    /// Bytes that were searched for pickles where none should be.
+    searched: AtomicU64,
+    /// Bytes that were searched for names behind a break.
+    behind: AtomicU64,
+    /// Opcodes of all pickles.
+    opcodes: AtomicU64,
+    /// The archive members that were decoded to their end and have the recorded checksum.
+    checked: Mutex<HashSet<RangeKey>>,
+}
+
+/// How fast data is decoded, next to copying it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Usual,
+    Slow,
 }
 
 impl ReadOptions {
     /// The same for an input of its own, which has `bytes`.
     pub(crate) fn for_input(&self, bytes: u64) -> Self {
-        let decoded = Decoded { bytes: Arc::default(), budget: Some(self.limits.decompressed_budget(bytes)) };
-        ReadOptions { decoded, memory: Arc::default(), searched: Arc::default(), ..self.clone() }
+        ReadOptions { input_bytes: bytes, spent: Arc::default(), ..self.clone() }
     }
 
     /// The limits for the next pickle of the input.
     pub(crate) fn limits_left(&self) -> Limits {
-        Limits { memory_bytes: self.limits.memory_bytes.saturating_sub(self.memory()), ..self.limits.clone() }
+        let opcodes_of_all = self.limits.opcodes.max(self.input_bytes.saturating_mul(FOR_EACH_BYTE));
+        let opcodes_left = opcodes_of_all.saturating_sub(self.spent.opcodes.load(Ordering::Relaxed));
+        Limits {
+            memory_bytes: self.limits.memory_bytes.saturating_sub(self.memory()),
+            opcodes: self.limits.opcodes.min(opcodes_left),
+            ..self.limits.clone()
+        }
     }
 
-    /// Counts memory that a pickle took.
-    pub(crate) fn count_memory(&self, bytes: u64) {
-        self.memory.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts what a pickle took.
+    pub(crate) fn count_pickle(&self, memory: u64, opcodes: u64) {
+        self.spent.memory.fetch_add(memory, Ordering::Relaxed);
+        self.spent.opcodes.fetch_add(opcodes, Ordering::Relaxed);
     }
 
     /// Counts memory that records of the input take, before they take it.
@@ -128,56 +158,77 @@ impl ReadOptions {
     /// # Errors
     /// The limit on memory.
     pub(crate) fn debit(&self, bytes: u64) -> Result<()> {
-        let before = self.memory.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.spent.memory.fetch_add(bytes, Ordering::Relaxed);
         self.limits.memory_bytes(before.saturating_add(bytes))
     }
 
     /// Bytes that may still be searched for pickles where none should be.
     pub(crate) fn search_left(&self) -> u64 {
-        MAX_SEARCHED.saturating_sub(self.searched.load(Ordering::Relaxed))
+        MAX_SEARCHED.saturating_sub(self.spent.searched.load(Ordering::Relaxed))
     }
 
     /// Counts bytes that were searched.
     pub(crate) fn count_searched(&self, bytes: u64) {
-        self.searched.fetch_add(bytes, Ordering::Relaxed);
+        self.spent.searched.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many of `bytes` behind a break may be searched for names; they are counted.
+    pub(crate) fn take_behind(&self, bytes: u64) -> u64 {
+        let most = MAX_BEHIND.max(self.input_bytes.saturating_mul(FOR_EACH_BYTE));
+        let before = self.spent.behind.fetch_add(bytes, Ordering::Relaxed);
+        bytes.min(most.saturating_sub(before))
     }
 
     /// Memory that the pickles of the input took so far.
     pub(crate) fn memory(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
+        self.spent.memory.load(Ordering::Relaxed)
     }
 
     /// Takes back what was counted of pickles that are dropped again.
     pub(crate) fn forget_memory(&self, before: u64) {
-        self.memory.store(before, Ordering::Relaxed);
+        self.spent.memory.store(before, Ordering::Relaxed);
     }
 
     /// Counts bytes that were decoded of data that has `compressed` bytes.
     ///
     /// # Errors
     /// The limit on decompressed bytes of the input.
-    pub(crate) fn count_decoded(&self, bytes: u64, what: &str, compressed: u64) -> Result<()> {
-        let budget = self.decoded.budget.unwrap_or_else(|| self.limits.decompressed_budget(compressed));
-        let before = self.decoded.bytes.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn count_decoded(&self, bytes: u64, what: &str, compressed: u64, pace: Pace) -> Result<()> {
+        let of = if self.input_bytes == 0 { compressed } else { self.input_bytes };
+        let budget = self.limits.decompressed_budget(of, pace);
+        let before = self.spent.decoded.fetch_add(bytes, Ordering::Relaxed);
         match before.saturating_add(bytes) > budget {
             true => Err(error::limit("decompressed-bytes", format_args!("{what} of {compressed} bytes"), budget)),
             false => Ok(()),
         }
     }
 
-    /// Starts counting again: what was decoded to look into it is decoded again to be read.
+    /// Notes that an archive member has the recorded checksum.
+    pub(crate) fn note_checked(&self, member: RangeKey) {
+        self.spent.checked.lock().unwrap_or_else(PoisonError::into_inner).insert(member);
+    }
+
+    /// Whether that was noted.
+    pub(crate) fn was_checked(&self, member: RangeKey) -> bool {
+        self.spent.checked.lock().unwrap_or_else(PoisonError::into_inner).contains(&member)
+    }
+
+    /// Starts counting bytes again: what was decoded to look into it is decoded again to be read.
     pub(crate) fn forget(&self) {
-        self.decoded.bytes.store(0, Ordering::Relaxed);
+        self.spent.decoded.store(0, Ordering::Relaxed);
         self.forget_memory(0);
+        self.spent.checked.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 impl Limits {
-    /// The budget for the bytes inside compressed data of `compressed_bytes`.
-    pub(crate) fn decompressed_budget(&self, compressed_bytes: u64) -> u64 {
-        match self.decompressed_bytes {
-            0 => compressed_bytes.saturating_mul(100).max(4 << 30),
-            set => set,
+    /// The budget for the bytes inside compressed data of `compressed_bytes`. Weights shrink to a third at most, and a file of zeros to a
+    /// thousandth and less: so a ratio says little of small files, and what is decoded in some seconds may be any.
+    fn decompressed_budget(&self, compressed_bytes: u64, pace: Pace) -> u64 {
+        match (self.decompressed_bytes, pace) {
+            (0, Pace::Usual) => compressed_bytes.saturating_mul(64).max(4 << 30),
+            (0, Pace::Slow) => compressed_bytes.saturating_mul(32).max(2 << 30),
+            (set, _) => set,
         }
     }
 

@@ -11,6 +11,7 @@ use ::bytes::Bytes;
 use memmap2::Mmap;
 
 use crate::error::{self, Error, Result};
+use crate::limits::RangeKey;
 
 /// An open input file.
 #[derive(Debug)]
@@ -168,6 +169,15 @@ impl Region {
             Backing::File(backing) if std::ptr::eq(Arc::as_ptr(backing), source) => Some(self.offset),
             _ => None,
         }
+    }
+
+    /// What tells it from other regions.
+    pub(crate) fn key(&self) -> RangeKey {
+        let whole = match &self.backing {
+            Backing::File(source) => Arc::as_ptr(source).addr(),
+            Backing::Memory(bytes) => bytes.as_ptr().addr(),
+        };
+        (whole, self.offset, self.len)
     }
 
     /// Fills `buffer` with the bytes at `offset`.

@@ -8,7 +8,7 @@ use ruzstd::decoding::StreamingDecoder;
 
 use crate::container::{Inner, head, hidden};
 use crate::error::{self, Code, Error, Result};
-use crate::limits::ReadOptions;
+use crate::limits::{Pace, ReadOptions};
 use crate::pickle::Broken;
 use crate::place::Place;
 use crate::scratch::Scratch;
@@ -22,24 +22,46 @@ struct Form {
     name: &'static str,
     sniff: fn(&[u8]) -> bool,
     decode: Decode,
+    pace: Pace,
 }
 
 /// The most memory, in KiB, that an xz or lzma stream may ask for; `xz -9` needs a quarter of it.
 const MAX_DICTIONARY_KIB: u32 = 256 << 10;
 
 const FORMS: &[Form] = &[
-    Form { name: "gzip", sniff: is_gzip, decode: |s| Ok(Box::new(Frames::new(s, is_gzip, |s| Ok(Box::new(GzDecoder::new(s)))))) },
-    Form { name: "bzip2", sniff: |head| head.starts_with(b"BZh"), decode: |s| Ok(Box::new(bzip2::bufread::MultiBzDecoder::new(s))) },
+    Form {
+        name: "gzip",
+        sniff: is_gzip,
+        decode: |s| Ok(Box::new(Frames::new(s, is_gzip, |s| Ok(Box::new(GzDecoder::new(s)))))),
+        pace: Pace::Usual,
+    },
+    Form {
+        name: "bzip2",
+        sniff: |head| head.starts_with(b"BZh"),
+        decode: |s| Ok(Box::new(bzip2::bufread::MultiBzDecoder::new(s))),
+        pace: Pace::Slow,
+    },
     Form {
         name: "xz",
         sniff: |head| head.starts_with(b"\xfd7zXZ\0"),
         decode: |s| Ok(Box::new(lzma_rust2::XzReader::new_mem_limit(s, true, MAX_DICTIONARY_KIB))),
+        pace: Pace::Slow,
     },
-    Form { name: "lzma", sniff: is_lzma, decode: |s| Ok(Box::new(lzma_rust2::LzmaReader::new_mem_limit(s, MAX_DICTIONARY_KIB, None)?)) },
-    Form { name: "lz4", sniff: is_lz4, decode: |s| Ok(Box::new(Frames::new(s, is_lz4, |s| Ok(Box::new(FrameDecoder::new(s)))))) },
-    Form { name: "zstd", sniff: is_zstd, decode: |s| Ok(Box::new(Frames::new(s, is_zstd, zstd))) },
-    Form { name: "zlib", sniff: is_zlib, decode: |s| Ok(Box::new(flate2::bufread::ZlibDecoder::new(s))) },
-    Form { name: "joblib-zlib", sniff: |head| head.starts_with(ZFILE), decode: zfile },
+    Form {
+        name: "lzma",
+        sniff: is_lzma,
+        decode: |s| Ok(Box::new(lzma_rust2::LzmaReader::new_mem_limit(s, MAX_DICTIONARY_KIB, None)?)),
+        pace: Pace::Slow,
+    },
+    Form {
+        name: "lz4",
+        sniff: is_lz4,
+        decode: |s| Ok(Box::new(Frames::new(s, is_lz4, |s| Ok(Box::new(FrameDecoder::new(s)))))),
+        pace: Pace::Usual,
+    },
+    Form { name: "zstd", sniff: is_zstd, decode: |s| Ok(Box::new(Frames::new(s, is_zstd, zstd))), pace: Pace::Usual },
+    Form { name: "zlib", sniff: is_zlib, decode: |s| Ok(Box::new(flate2::bufread::ZlibDecoder::new(s))), pace: Pace::Usual },
+    Form { name: "joblib-zlib", sniff: |head| head.starts_with(ZFILE), decode: zfile, pace: Pace::Usual },
 ];
 
 fn is_gzip(head: &[u8]) -> bool {
@@ -282,7 +304,7 @@ fn decode(region: &Region, form: &Form, options: &ReadOptions) -> Result<(Region
         match decoder.read(&mut buffer) {
             Ok(0) => return Ok((scratch.finish(), None)),
             Ok(n) => {
-                options.count_decoded(n as u64, &format!("{} data", form.name), region.len())?;
+                options.count_decoded(n as u64, &format!("{} data", form.name), region.len(), form.pace)?;
                 scratch.write(&buffer[..n])?;
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -7,7 +7,7 @@ use crate::container::zip_entry::{DEFLATED, LOCAL_BYTES};
 use crate::container::zip_fields::u16_at;
 use crate::container::{HEAD_BYTES, Member, bare_pickle, built, has_magic, head, is_sure, peek, run, run_only};
 use crate::error::Code;
-use crate::limits::ReadOptions;
+use crate::limits::{Pace, ReadOptions};
 use crate::pickle::{Broken, Graph, Node};
 use crate::place::Place;
 use crate::source::Region;
@@ -17,7 +17,7 @@ const MAX_PICKLES: usize = 100_000;
 /// In a file that is no archive to us, headers of members are looked for in this many bytes at its start and at its end.
 const SEARCH_BYTES: u64 = 64 << 20;
 /// Bytes that all deflated members found there may hold together.
-const INFLATED_BYTES: u64 = 1 << 30;
+const INFLATED_BYTES: u64 = 256 << 20;
 
 /// What would run if the bytes at the start of `region` were loaded: a pickle, or an archive of them, inside of `depth` others.
 pub(super) fn in_region(region: &Region, start: &Place, options: &ReadOptions, depth: u64) -> Vec<Graph> {
@@ -165,7 +165,7 @@ impl Search<'_> {
         let _ = Read::by_ref(&mut decoder).take(at_most).read_to_end(&mut content);
         self.bytes_left = self.bytes_left.saturating_sub(decoder.total_in().max(MIN_COST));
         self.inflated_left = self.inflated_left.saturating_sub(content.len() as u64);
-        if self.options.count_decoded(content.len() as u64, "a member", rest.len()).is_ok() {
+        if self.options.count_decoded(content.len() as u64, "a member", rest.len(), Pace::Usual).is_ok() {
             self.pickle(&Region::memory(content.into()), &place);
         }
     }

@@ -261,7 +261,9 @@ impl Inner {
 /// What another reader may reach behind the place where a pickle broke is noted.
 fn look_behind(run: Result<Graph, Box<Broken>>, stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
     run.map_err(|mut broken| {
-        broken.look_behind(stream, start, &options.limits);
+        let behind = (stream.len() as u64).saturating_sub(broken.read_to);
+        let end = broken.read_to.saturating_add(options.take_behind(behind)) as usize; // within the stream
+        broken.look_behind(stream, end, start, &options.limits);
         broken
     })
 }
@@ -274,6 +276,6 @@ fn count_memory(run: Result<Graph, Box<Broken>>, options: &ReadOptions) -> Resul
         Ok(graph) => std::slice::from_ref(graph),
         Err(broken) => &broken.graphs[..],
     };
-    options.count_memory(built.iter().map(|graph| graph.memory() + GRAPH_BYTES).sum());
+    options.count_pickle(built.iter().map(|graph| graph.memory() + GRAPH_BYTES).sum(), built.iter().map(Graph::opcodes).sum());
     run
 }

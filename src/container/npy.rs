@@ -32,7 +32,7 @@ pub(super) fn open(region: &Region, start: &Place, options: &ReadOptions) -> Out
 
 /// The same in an archive, where the data may be compressed.
 pub(super) fn open_member(member: &Member, options: &ReadOptions) -> Outcome {
-    let start = member.place().clone();
+    let start = member.place();
     let header = NpyHeader::read(&mut member.reader(), member.len, &start)?;
     if header.dtype.has_objects() {
         let mut findings = Vec::new();

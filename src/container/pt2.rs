@@ -164,7 +164,7 @@ fn open_file(archive: &mut Archive, name: &str, options: &ReadOptions) -> Outcom
         false => {
             member.is_archive = true;
             check_crc(&member.place().member, member.crc, member.decode(&mut |_| Ok(()))?, options)?;
-            member.stored().clone()
+            member.stored()
         }
         true => Region::memory(member.read(options.limits.pickle_bytes, options, &mut archive.findings)?),
     };

@@ -63,7 +63,7 @@ impl Archive {
                 let versions = VERSIONS.iter().find(|(versioned, _)| versioned == fact);
                 if versions.is_some_and(|(_, known)| !known.contains(&value.as_str())) {
                     let message = format!("{fact} is {}, which is not known here", crate::text::quoted(&value, 40));
-                    findings.push(Finding::note("unknown-version", member.place().clone(), message));
+                    findings.push(Finding::note("unknown-version", member.place(), message));
                 }
                 facts.push((*fact, value));
             }

@@ -7,7 +7,7 @@ use ::bytes::Bytes;
 use crate::container::{Member, run, trailing};
 use crate::error::{self, Result};
 use crate::finding::Finding;
-use crate::limits::ReadOptions;
+use crate::limits::{Pace, ReadOptions};
 use crate::pickle::{Broken, Graph};
 use crate::place::Place;
 use crate::scratch::Scratch;
@@ -18,14 +18,14 @@ impl Member {
     /// Where its bytes are, and in what form.
     pub(super) fn content(&self) -> Content {
         match self.deflated {
-            false => Content::Plain(self.stored().clone()),
-            true => Content::Deflated { member: self.place().member.to_string(), compressed: self.stored().clone(), crc: self.crc },
+            false => Content::Plain(self.stored()),
+            true => Content::Deflated { member: self.place().member.to_string(), compressed: self.stored(), crc: self.crc },
         }
     }
 
     /// The storage that it is.
     pub(super) fn storage(&self, key: &str, big_endian: bool) -> Storage {
-        Storage { key: key.to_owned(), len: self.len, head: 0, content: self.content(), place: self.place().clone(), big_endian }
+        Storage { key: key.to_owned(), len: self.len, head: 0, content: self.content(), place: self.place(), big_endian }
     }
 
     /// Its content from the start; a reader that goes on to the end must check the checksum.
@@ -55,6 +55,17 @@ impl Member {
         Ok(crc.finalize())
     }
 
+    /// Counts the bytes that decoding it makes, before it is done.
+    ///
+    /// # Errors
+    /// The limit on decompressed bytes.
+    pub(crate) fn count(&self, options: &ReadOptions) -> Result<()> {
+        match self.deflated {
+            true => options.count_decoded(self.len, "the members up to one", self.stored_len, Pace::Usual),
+            false => Ok(()),
+        }
+    }
+
     /// All of its content, its checksum checked.
     ///
     /// # Errors
@@ -74,9 +85,11 @@ impl Member {
         }
         let (content, crc) = if self.deflated {
             let mut content = Vec::new();
-            let crc = inflate(&self.place().member, &self.stored(), self.len, &mut |chunk| {
-                content.extend_from_slice(chunk);
-                Ok(())
+            let crc = self.count(options).and_then(|()| {
+                self.decode(&mut |chunk| {
+                    content.extend_from_slice(chunk);
+                    Ok(())
+                })
             });
             (Bytes::from(content), crc)
         } else {
@@ -86,6 +99,9 @@ impl Member {
             }
         };
         let finding = crc.and_then(|crc| check_crc(&self.place().member, self.crc, crc, options));
+        if let Ok(None) = finding {
+            options.note_checked(self.stored().key());
+        }
         (content, finding)
     }
 
@@ -109,7 +125,7 @@ impl Member {
 
     /// The region that has its content, which was read.
     fn stream(&self, content: &Bytes) -> Region {
-        if self.deflated { Region::memory(content.clone()) } else { self.stored().clone() }
+        if self.deflated { Region::memory(content.clone()) } else { self.stored() }
     }
 
     /// Its content as a region, decoded once where it is compressed.
@@ -118,12 +134,11 @@ impl Member {
     /// `zip-malformed`, `zip-crc`, the limit on decompressed bytes.
     pub(super) fn region(&self, options: &ReadOptions) -> Result<Region> {
         let mut scratch = Scratch::new(options.scratch.as_deref());
-        if self.deflated {
-            options.count_decoded(self.len, "a member", self.stored().len())?;
+        let crc = self.count(options).and_then(|()| self.decode(&mut |chunk| scratch.write(chunk)))?;
+        if check_crc(&self.place().member, self.crc, crc, options)?.is_none() {
+            options.note_checked(self.stored().key());
         }
-        let crc = self.decode(&mut |chunk| scratch.write(chunk))?;
-        check_crc(&self.place().member, self.crc, crc, options)?;
-        Ok(if self.deflated { scratch.finish() } else { self.stored().clone() })
+        Ok(if self.deflated { scratch.finish() } else { self.stored() })
     }
 
     /// The pickle that it is, and its bytes. Bytes behind its end are a finding.
@@ -144,7 +159,7 @@ impl Member {
             }
         }
         let stream = self.stream(&content);
-        let place = self.place().clone();
+        let place = self.place();
         let graph = run(&content, &place, options)?;
         let end = graph.end();
         match trailing::read(&content.slice(end as usize..), &place.advanced(end), options) {

@@ -77,7 +77,7 @@ pub(crate) fn region(region: &Region, progress: &dyn Progress) -> Result<Sha> {
 pub(crate) fn unread_members<'a>(members: impl Iterator<Item = &'a Member>, options: &ReadOptions) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for member in members {
-        let crc = member.decode(&mut |_| Ok(()))?;
+        let crc = member.count(options).and_then(|()| member.decode(&mut |_| Ok(())))?;
         findings.extend(check_crc(&member.place().member, member.crc, crc, options)?);
     }
     Ok(findings)

@@ -18,10 +18,14 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// Notes the names behind the place where `stream` broke, which starts at `start`: another reader may go on there.
-    pub fn look_behind(&mut self, stream: &[u8], start: &Place, limits: &Limits) {
-        if let Some(graph) = self.graphs.last_mut() {
-            graph.mentions = mentions::of_the_rest(Decoder::at(stream, start, limits, self.read_to), limits);
+    /// Notes the names behind the place where `stream` broke, which starts at `start`: another reader may go on there. Bytes from
+    /// `end` on are not looked at, and that is said.
+    pub fn look_behind(&mut self, stream: &[u8], end: usize, start: &Place, limits: &Limits) {
+        let Some(graph) = self.graphs.last_mut() else { return };
+        let rest = stream.get(..end).unwrap_or(stream);
+        graph.mentions = mentions::of_the_rest(Decoder::at(rest, start, limits, self.read_to), limits);
+        if rest.len() < stream.len() {
+            graph.note_unread(&format!("it breaks, and of what follows {} bytes are not searched for names", stream.len() - rest.len()));
         }
     }
 

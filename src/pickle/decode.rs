@@ -134,6 +134,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// A byte that is no opcode, an argument that runs past the end, or one that Python's readers disagree about.
+    #[inline(always)] // moving an `Op` out of two results stalls on what was just stored
     pub fn next_op(&mut self) -> Result<(u64, Op<'a>)> {
         let offset = self.position();
         let byte = self.take(1, "an opcode")?[0];
@@ -141,6 +142,7 @@ impl<'a> Decoder<'a> {
         Ok((offset, decoded))
     }
 
+    #[inline(always)]
     fn argument(&mut self, byte: u8) -> Result<Op<'a>> {
         Ok(match byte {
             op::PROTO => match self.u8()? {

@@ -102,6 +102,8 @@ pub struct Graph {
     pub(super) mentions: Vec<Mention>,
     /// Bytes of memory that were debited for it.
     pub(super) memory: u64,
+    /// Opcodes of the pickle that it was read from.
+    pub(super) opcodes: u64,
 }
 
 impl Graph {
@@ -118,6 +120,7 @@ impl Graph {
             oddities: Vec::new(),
             mentions: Vec::new(),
             memory: 0,
+            opcodes: 0,
         }
     }
 
@@ -137,6 +140,11 @@ impl Graph {
     /// Bytes of memory that were debited for it.
     pub fn memory(&self) -> u64 {
         self.memory
+    }
+
+    /// Opcodes that it was made by.
+    pub fn opcodes(&self) -> u64 {
+        self.opcodes
     }
 
     /// The value that the pickle returns, or what the container puts in its place.

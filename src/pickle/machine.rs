@@ -82,10 +82,11 @@ impl Machine<'_> {
             let (offset, op) = decoder.next_op()?;
             self.offset = offset;
             let place = |e: Error| e.at(&decoder.place(offset));
-            if op == Op::Stop {
+            if let Op::Stop = op {
                 return self.stop(decoder.position()).map_err(place);
             }
-            let (is_build, is_again) = (op == Op::Build, matches!(op, Op::Get(_) | Op::Dup));
+            let (is_build, is_again) = (matches!(op, Op::Build), matches!(op, Op::Get(_) | Op::Dup));
+            self.graph.opcodes = opcodes;
             limits.opcodes(opcodes).and_then(|()| self.step(op)).map_err(place)?;
             let Some(top) = self.stack.last() else { continue };
             if is_again {

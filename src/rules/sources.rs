@@ -28,7 +28,7 @@ pub(crate) fn judge(document: &Document, options: &ReadOptions) -> Vec<Finding> 
 
 fn judge_member(kind: Kind, member: &Member, options: &ReadOptions) -> Option<Finding> {
     let found = |severity: Severity, message: String| {
-        let finding = Finding::note("embedded-source", member.place().clone(), crate::text::printable(&message));
+        let finding = Finding::note("embedded-source", member.place(), crate::text::printable(&message));
         Some(Finding { severity, ..finding })
     };
     if matches!(kind, Kind::Pt2 | Kind::TorchScript | Kind::TorchPackage)
