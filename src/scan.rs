@@ -32,7 +32,7 @@ pub struct Scanned {
     pub errors: Vec<Error>,
     /// Why it is taken for a file that holds no pickle; `None` for every other file.
     pub no_checkpoint: Option<Error>,
-    /// For members that stand in the file as they are, where they start.
+    /// For members that stand in the file as they are and that a finding is about, where they start.
     starts: HashMap<String, u64>,
 }
 
@@ -123,16 +123,13 @@ impl Scanned {
     }
 
     fn understand(&mut self, document: Document, options: &ReadOptions) {
-        for member in document.members.iter().filter(|member| !member.deflated) {
-            let start = member.stored().file_offset();
-            self.starts.extend(start.map(|start| (member.place().member.to_string(), start)));
-        }
+        let before = self.findings.len();
         self.findings.extend(document.findings.iter().cloned());
         for graph in document.side_pickles.iter().chain([&document.graph]) {
             self.judge(graph, options);
         }
         self.findings.extend(rules::sources::judge(&document, options));
-        let nested = match Checkpoint::of(document, options) {
+        let (nested, members) = match Checkpoint::of(document, options) {
             Ok(checkpoint) => {
                 self.findings.extend(checkpoint.findings.iter().cloned());
                 self.findings.extend(coverage::findings(&checkpoint));
@@ -140,18 +137,25 @@ impl Scanned {
                 if let Ok(selected) = all.apply(&checkpoint, options, Purpose::Inspect) {
                     self.findings.extend(selected.confusable());
                 }
-                checkpoint.nested_pickles
+                (checkpoint.nested_pickles, checkpoint.document.members)
             }
             Err(failed) => {
                 // What this program does not know to write is no matter here: its pickles were read.
                 if !matches!(failed.error.code(), Code::OpaqueResult | Code::TensorUnsupported | Code::NoTensors | Code::ObjectArray) {
                     self.errors.push(failed.error);
                 }
-                failed.nested_pickles
+                (failed.nested_pickles, failed.members)
             }
         };
         for graph in &nested {
             self.judge(graph, options);
+        }
+        let named: HashSet<&str> = self.findings[before..].iter().map(|finding| &*finding.place.member).collect();
+        if named.iter().any(|name| !name.is_empty()) {
+            for member in members.iter().filter(|member| !member.deflated) {
+                let (name, start) = (member.place().member, member.stored().file_offset());
+                self.starts.extend(start.filter(|_| named.contains(&*name)).map(|start| (name.to_string(), start)));
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ mod walk;
 
 use std::sync::Arc;
 
-use crate::container::Document;
+use crate::container::{Document, Member};
 use crate::describe;
 use crate::error::{self, Error, Result};
 use crate::finding::Finding;
@@ -94,6 +94,8 @@ pub enum Content {
 pub struct NotUnderstood {
     pub error: Error,
     pub nested_pickles: Vec<Graph>,
+    /// The members of the archive that it is.
+    pub members: Vec<Member>,
 }
 
 impl Checkpoint {
@@ -108,12 +110,14 @@ impl Checkpoint {
         let mut found = reader.finish();
         match reached {
             Ok(reached) => found.values.retain(|id| reached[id.index()]),
-            Err(error) => return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles })),
+            Err(error) => {
+                return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles, members: document.members }));
+            }
         }
         let holds = holding(graph, found.values.nodes());
         let mut walk = Walk::new(&document, options, found.values, found.attributes, holds, found.nested_findings);
         if let Err(error) = walk.run() {
-            return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles }));
+            return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles, members: document.members }));
         }
         let Walk { paths, leaves, findings, .. } = walk;
         Ok(Checkpoint {

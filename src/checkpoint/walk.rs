@@ -29,6 +29,8 @@ pub(super) struct Walk<'a> {
     holds: Vec<bool>,
     /// What is in each container that was walked, as far as it holds tensors.
     inside: HashMap<NodeId, Rc<[Entry]>>,
+    /// What is in those that hold none.
+    nothing: Rc<[Entry]>,
     /// The number of entries in there.
     listed: u64,
     pub paths: Paths,
@@ -58,7 +60,8 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
         let graph = &document.graph;
-        Walk { graph, roots: &document.roots, options, values, attributes, holds, inside, listed: 0, paths, leaves, findings }
+        let (roots, nothing) = (&document.roots, Rc::new([]));
+        Walk { graph, roots, options, values, attributes, holds, inside, nothing, listed: 0, paths, leaves, findings }
     }
 
     /// Depth first, in the order of the file, with a stack of its own.
@@ -145,6 +148,9 @@ impl<'a> Walk<'a> {
         // Each leads to a tensor, but for those of a container that contains itself.
         self.options.limits.tensors(self.listed.saturating_sub(self.options.limits.tensors))?;
         self.options.limits.tensors(entries.len() as u64)?;
+        if entries.is_empty() {
+            return Ok(Rc::clone(&self.nothing));
+        }
         let entries: Rc<[Entry]> = entries.into();
         self.inside.insert(node, Rc::clone(&entries));
         Ok(entries)

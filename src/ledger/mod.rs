@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::coverage;
 use crate::digest::Sha;
 use crate::finding::Finding;
-use crate::names::PathId;
+use crate::names::Step;
 use crate::plan::Plan;
 use crate::select::Selected;
 
@@ -323,10 +323,10 @@ fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
 /// What stands at the top of the checkpoint beside the tensors.
 fn other_values(checkpoint: &Checkpoint) -> Vec<OtherRecord> {
     let graph = &checkpoint.document.graph;
-    let first_steps: HashSet<PathId> = checkpoint.leaves.iter().filter_map(|leaf| checkpoint.paths.first(leaf.path)).collect();
-    let with_tensors: HashSet<String> = first_steps.into_iter().map(|path| checkpoint.paths.show(path)).collect();
+    let paths = &checkpoint.paths;
+    let with_tensors: HashSet<&Step> = checkpoint.leaves.iter().filter_map(|leaf| paths.first_step(leaf.path)).collect();
     crate::checkpoint::top_values(graph)
-        .filter(|(step, _)| !with_tensors.contains(&step.to_string()))
+        .filter(|(step, _)| !with_tensors.contains(step))
         .take(MAX_OTHER_VALUES)
         .map(|(step, node)| OtherRecord { name: step.name.to_string(), value: crate::describe::value(graph, node) })
         .collect()

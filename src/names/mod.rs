@@ -56,7 +56,7 @@ impl fmt::Display for TensorName {
 }
 
 /// Why a key gives no name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unnameable {
     /// It cannot be part of a name, for this reason.
     Invalid(&'static str),
@@ -67,7 +67,7 @@ pub enum Unnameable {
 }
 
 /// One step from a container to something in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Step {
     /// The part of the tensor's name.
     pub name: Name,
@@ -77,7 +77,7 @@ pub struct Step {
     unusual: Option<Box<Unusual>>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Unusual {
     /// For tuple keys, how Python would write them.
     shown: Option<String>,
@@ -86,7 +86,7 @@ struct Unusual {
 }
 
 /// The kinds of steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StepKind {
     /// A dict key that is text.
     Key,

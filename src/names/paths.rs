@@ -51,12 +51,12 @@ impl Paths {
         ids
     }
 
-    /// The first of the steps to `path`, as a path.
-    pub(crate) fn first(&self, mut path: PathId) -> Option<PathId> {
+    /// The first of the steps to `path`; none for the root.
+    pub(crate) fn first_step(&self, mut path: PathId) -> Option<&Step> {
         let mut first = None;
         while path != PathId::ROOT {
-            first = Some(path);
-            path = self.steps[path.0 as usize].0;
+            let (parent, step) = &self.steps[path.0 as usize];
+            (path, first) = (*parent, Some(step));
         }
         first
     }

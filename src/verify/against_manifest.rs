@@ -1,10 +1,11 @@
 //! An output against the manifest that was written with it: sizes, the header, and the digest of every tensor.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::header;
+use super::header::{self, Expected};
 use super::record::{OutputFile, Record, SourceFile, TensorOf};
 use crate::digest::{self, Sha, Stream};
 use crate::error::{self, Code, Error, Result};
@@ -214,7 +215,13 @@ impl<'a> Checked<'a> {
         }
         let bytes = self.file.map()?;
         let before_data = usize::try_from(self.output.header_bytes).ok().and_then(|n| bytes.get(..n)).unwrap_or_default();
-        let compared = header::compare(before_data, self.tensors, &record.aliases);
+        let tensors = self.tensors.iter().map(|tensor| Expected {
+            name: &tensor.name,
+            dtype: Cow::Borrowed(&*tensor.dtype),
+            shape: Cow::Borrowed(&*tensor.shape.0),
+            data_offsets: tensor.data_offsets,
+        });
+        let compared = header::compare(before_data, tensors, record.aliases.iter());
         compared.map_err(|why| error::mismatch(format!("{} is not what the manifest records: {why}", self.shown)))
     }
 }

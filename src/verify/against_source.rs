@@ -1,6 +1,5 @@
 //! What was just written against the source, tensor by tensor, through plain indexing.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -8,6 +7,8 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 
+use super::header::{self, Expected};
+use crate::checkpoint::Checkpoint;
 use crate::error::{self, Result};
 use crate::pipeline::{CHUNK_BYTES, Chunk, pieces};
 use crate::plan::Plan;
@@ -47,24 +48,44 @@ impl ReadBack {
         compared.map_err(|e| error::mismatch(format!("the header that was written is not the header that was planned: {e}")))?;
         // Of the mapping only the header is touched.
         let bytes = self.file.map()?;
-        let read = SafeTensors::deserialize(&bytes)
-            .map_err(|e| error::mismatch(format!("the safetensors library does not read what was written: {e}")))?;
-        let names: HashSet<&str> = read.names().into_iter().collect();
-        if names.len() != plan.tensors.len() {
-            return Err(error::mismatch(format!("{} tensors were planned and {} are in the file", plan.tensors.len(), names.len())));
-        }
-        let data = plan.header_bytes;
-        for planned in &plan.tensors {
-            let view = read.tensor(planned.name.as_str()).map_err(|e| differs(planned.name.as_str(), &e.to_string()))?;
-            let same_shape = view.shape().iter().map(|&size| size as u64).eq(planned.shape(output.checkpoint));
-            let start = (view.data().as_ptr().addr() - bytes.as_ptr().addr()) as u64;
-            let same_bytes = start == data + planned.bytes.start && view.data().len() as u64 == planned.bytes.end - planned.bytes.start;
-            if view.dtype() != planned.dtype || !same_shape || !same_bytes {
-                return Err(differs(planned.name.as_str(), "its dtype, shape or place is another"));
-            }
+        let header = usize::try_from(plan.header_bytes).ok().and_then(|n| bytes.get(..n)).unwrap_or_default();
+        let tensors = plan.tensors.iter().map(|planned| Expected {
+            name: planned.name.as_str(),
+            dtype: planned.dtype.to_string().into(),
+            shape: planned.shape(output.checkpoint).into(),
+            data_offsets: [planned.bytes.start, planned.bytes.end],
+        });
+        let aliases = plan.aliases.iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str()));
+        header::compare(header, tensors, aliases).map_err(|why| error::mismatch(format!("the header was written wrong: {why}")))?;
+        if plan.header_bytes <= MAX_LIBRARY_BYTES {
+            compare_with_library(plan, output.checkpoint, &bytes)?;
         }
         Ok(Verified::new(written))
     }
+}
+
+/// The library needs seven times the memory of a header; it is asked about those of up to this size, some 50,000 tensors.
+const MAX_LIBRARY_BYTES: u64 = 6 << 20;
+
+/// Compares the plan with what the safetensors library reads in a file.
+fn compare_with_library(plan: &Plan, checkpoint: &Checkpoint, bytes: &[u8]) -> Result<()> {
+    let read = SafeTensors::deserialize(bytes)
+        .map_err(|e| error::mismatch(format!("the safetensors library does not read what was written: {e}")))?;
+    if read.len() != plan.tensors.len() {
+        return Err(error::mismatch(format!("{} tensors were planned and {} are in the file", plan.tensors.len(), read.len())));
+    }
+    for planned in &plan.tensors {
+        let name = planned.name.as_str();
+        let view = read.tensor(name).map_err(|e| differs(name, &e.to_string()))?;
+        let same_shape = view.shape().iter().map(|&size| size as u64).eq(planned.shape(checkpoint));
+        let start = (view.data().as_ptr().addr() - bytes.as_ptr().addr()) as u64;
+        let len = view.data().len() as u64;
+        let same_bytes = start == plan.header_bytes + planned.bytes.start && len == planned.bytes.end - planned.bytes.start;
+        if view.dtype() != planned.dtype || !same_shape || !same_bytes {
+            return Err(differs(name, "its dtype, shape or place is another"));
+        }
+    }
+    Ok(())
 }
 
 fn differs(name: &str, what: &str) -> error::Error {

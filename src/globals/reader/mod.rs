@@ -404,6 +404,16 @@ impl<'a> Reader<'a> {
 
     /// Notes that the object at `state` belongs to the tensor at `id`, so that tensors in it are not lost.
     pub(crate) fn set_attributes(&mut self, id: NodeId, state: NodeId) {
+        let graph = self.graph();
+        let is_empty = match graph.node(state) {
+            Node::None | Node::Dict([]) | Node::Tuple([]) => true,
+            // The hooks of a tensor, which nearly never are any.
+            Node::Object(object) => graph.tuple(object.args) == Some(&[]) && graph.children(state).eq([object.callable, object.args]),
+            _ => false,
+        };
+        if is_empty {
+            return;
+        }
         self.attributes.entry(id).or_default().states.push(state);
     }
 
