@@ -101,7 +101,7 @@ pub(crate) fn plan(
     options: &ConvertOptions,
     purpose: Purpose,
 ) -> Result<Prepared> {
-    let (Read { document, member, merged }, Origin { source, read: input, sha256 }) = read.map_err(|broken| {
+    let (Read { mut document, member, merged }, Origin { source, read: input, sha256 }) = read.map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
         broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
@@ -111,6 +111,7 @@ pub(crate) fn plan(
     let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
         refuse(&findings)?;
+        document.side_pickles = Vec::new(); // they are judged
         let mut checkpoint = match Checkpoint::of(document, &input) {
             Ok(checkpoint) => checkpoint,
             Err(failed) => {

@@ -67,6 +67,7 @@ pub mod place;
 mod plan;
 pub mod progress;
 pub mod report;
+mod room;
 pub mod rules;
 pub mod scan;
 mod scratch;

@@ -130,14 +130,16 @@ impl Scanned {
         }
         self.findings.extend(rules::sources::judge(&document, options));
         let (nested, members) = match Checkpoint::of(document, options) {
-            Ok(checkpoint) => {
+            Ok(mut checkpoint) => {
                 self.findings.extend(checkpoint.findings.iter().cloned());
                 self.findings.extend(coverage::findings(&checkpoint));
+                let nested = std::mem::take(&mut checkpoint.nested_pickles);
+                checkpoint.forget_pickles();
                 let all = Selection { root: Root::Whole, ..Selection::default() };
                 if let Ok(selected) = all.apply(&checkpoint, options, Purpose::Inspect) {
                     self.findings.extend(selected.confusable());
                 }
-                (checkpoint.nested_pickles, checkpoint.document.members)
+                (nested, checkpoint.document.members)
             }
             Err(failed) => {
                 // What this program does not know to write is no matter here: its pickles were read.

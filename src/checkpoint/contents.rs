@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::checkpoint::entry::{Aside, Entry, STATE, Way};
+use crate::checkpoint::entry::{Aside, Entry, Part, Way};
 use crate::globals::{Meaning, meaning};
 use crate::names::{Step, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object};
@@ -72,7 +72,7 @@ pub(crate) fn state_entries(graph: &Graph, states: &[NodeId], keep: &dyn Fn(Node
 }
 
 fn other_state(state: NodeId) -> Entry {
-    Entry::new(Way::Part(&STATE), state)
+    Entry::new(Way::Part(Part::State), state)
 }
 
 /// The pairs that an argument of a mapping's constructor gives: a dict, or a list of pairs.

@@ -28,17 +28,32 @@ pub(crate) enum Way {
     /// The argument with this number.
     Argument(u32),
     /// A part of a call or of an object.
-    Part(&'static &'static str),
+    Part(Part),
 }
 
-/// All arguments of a call.
-pub(super) static ARGS: &str = "__args__";
-/// Its keyword arguments.
-pub(super) static KWARGS: &str = "__kwargs__";
-/// What is called.
-pub(super) static CALLABLE: &str = "__callable__";
-/// A state that is not made of attributes.
-pub(super) static STATE: &str = "__state__";
+/// The parts of a call or of an object.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    /// All arguments of a call.
+    Args,
+    /// Its keyword arguments.
+    Kwargs,
+    /// What is called.
+    Callable,
+    /// A state that is not made of attributes.
+    State,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Args => "__args__",
+            Part::Kwargs => "__kwargs__",
+            Part::Callable => "__callable__",
+            Part::State => "__state__",
+        }
+    }
+}
 
 /// Why something is no part of the model although it has data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +77,8 @@ impl Aside {
     }
 }
 
+const _: () = assert!(size_of::<Entry>() == 20);
+
 impl Entry {
     pub fn new(way: Way, node: NodeId) -> Self {
         Entry { way, node, aside: None }
@@ -79,8 +96,8 @@ impl Entry {
                 Step::new(StepKind::Key, name.to_owned())
             }
             Way::KeyItself(number) => Step::new(StepKind::Attribute, format!("__keys__.{number}")),
-            Way::Argument(number) => Step::new(StepKind::Attribute, format!("{ARGS}.{number}")),
-            Way::Part(name) => Step::new(StepKind::Attribute, *name),
+            Way::Argument(number) => Step::new(StepKind::Attribute, format!("{}.{number}", Part::Args.name())),
+            Way::Part(part) => Step::new(StepKind::Attribute, part.name()),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::globals::{Absence, Lowering, Reader, Seen, TensorId, paddle};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths};
 use crate::pickle::{Graph, Node, NodeId};
+use crate::room;
 use crate::storage::{Referred, Storage, StorageId};
 use crate::tensor::Tensor;
 
@@ -53,10 +54,16 @@ pub struct Leaf {
     pub node: NodeId,
     /// What is there.
     pub content: Content,
+    /// What few leaves have.
+    unusual: Option<Box<Unusual>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Unusual {
     /// What it is a part of, when it is one.
-    lowered: Option<Box<LoweredPart>>,
+    lowered: Option<LoweredPart>,
     /// Why it is no part of the model although it has data.
-    pub aside: Option<Aside>,
+    aside: Option<Aside>,
 }
 
 /// A part of a lowered tensor, or all of it.
@@ -69,12 +76,21 @@ struct LoweredPart {
 impl Leaf {
     /// For a part of a lowered tensor, what is added to its name: `.scale`; else empty.
     pub fn part(&self) -> &str {
-        self.lowered.as_ref().map_or("", |lowered| &lowered.suffix)
+        self.lowered().map_or("", |lowered| &lowered.suffix)
     }
 
     /// What the tensor was that this is a part of.
     pub fn lowering(&self) -> Option<&Arc<Lowering>> {
-        self.lowered.as_ref().map(|lowered| &lowered.lowering)
+        self.lowered().map(|lowered| &lowered.lowering)
+    }
+
+    /// Why it is no part of the model although it has data.
+    pub fn aside(&self) -> Option<Aside> {
+        self.unusual.as_ref().and_then(|unusual| unusual.aside)
+    }
+
+    fn lowered(&self) -> Option<&LoweredPart> {
+        self.unusual.as_ref().and_then(|unusual| unusual.lowered.as_ref())
     }
 }
 
@@ -206,6 +222,15 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<Vec<bool>> {
             }
         }
     }
+    let (mut objects, mut persistent) = (0, 0);
+    for id in graph.ids() {
+        match graph.node(id) {
+            Node::Object(_) => objects += 1,
+            Node::Persistent(_) | Node::Given => persistent += 1,
+            _ => {}
+        }
+    }
+    reader.reserve(objects, persistent);
     for id in graph.ids().filter(|id| reached[id.index()]) {
         if matches!(graph.node(id), Node::Object(_) | Node::Persistent(_) | Node::Given) {
             reader.value(id)?;
@@ -223,7 +248,7 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<Vec<bool>> {
 /// For each node, whether one of `wanted` is at or below it.
 fn holding(graph: &Graph, wanted: impl Iterator<Item = NodeId>) -> Vec<bool> {
     // Edges from child to parent, as one array sorted by child: `parents[first[c]..first[c + 1]]`.
-    let mut first = vec![0u32; graph.len() + 2];
+    let mut first = room::filled(0u32, graph.len() + 2);
     for id in graph.ids() {
         for child in graph.children(id) {
             first[child.index() + 2] += 1;
@@ -232,7 +257,7 @@ fn holding(graph: &Graph, wanted: impl Iterator<Item = NodeId>) -> Vec<bool> {
     for i in 1..first.len() {
         first[i] += first[i - 1];
     }
-    let mut parents = vec![graph.root(); first.last().map_or(0, |&n| n as usize)];
+    let mut parents = room::filled(graph.root(), first.last().map_or(0, |&n| n as usize));
     for id in graph.ids() {
         for child in graph.children(id) {
             let slot = &mut first[child.index() + 1];

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::checkpoint::contents::{EmbeddedSource, Module, given_pairs, state_entries};
-use crate::checkpoint::entry::{ARGS, Aside, CALLABLE, Entry, KWARGS, Way};
-use crate::checkpoint::{Content, Leaf, LoweredPart};
+use crate::checkpoint::entry::{Aside, Entry, Part, Way};
+use crate::checkpoint::{Content, Leaf, LoweredPart, Unusual};
 use crate::container::Document;
 use crate::error::{self, Result};
 use crate::finding::Finding;
@@ -15,6 +15,7 @@ use crate::globals::{Absence, Attributes, Meaning, PartContent, Seen, Value, Val
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths, Step, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
+use crate::room::reserve;
 
 /// Steps into containers after which a walk is given up; only a file made to be walked forever needs them.
 const MAX_VISITS: u64 = 4_000_000;
@@ -66,7 +67,11 @@ impl<'a> Walk<'a> {
 
     /// Depth first, in the order of the file, with a stack of its own.
     pub fn run(&mut self) -> Result<()> {
-        let mut open = vec![false; self.graph.len()];
+        let tensors = self.values.nodes().count();
+        self.paths.reserve(tensors);
+        reserve(&mut self.leaves, tensors);
+        // The containers that are being walked, of which there are no more than the depth.
+        let mut open: HashSet<NodeId> = HashSet::new();
         let mut cycles = HashSet::new();
         let mut frames: Vec<Frame> = Vec::new();
         let mut visits = 0u64;
@@ -83,12 +88,12 @@ impl<'a> Walk<'a> {
                 self.options.limits.depth(frames.len() as u64).map_err(|e| e.at(&self.graph.place(node)))?;
                 let leaves_before = self.leaves.len();
                 let entries = self.enter(node, path, aside)?;
-                open[node.index()] = true;
+                open.insert(node);
                 frames.push(Frame { node, path, aside, entries, next: 0, leaves_before });
             }
             let Some(frame) = frames.last_mut() else { return Ok(()) };
             match frame.entries.get(frame.next) {
-                Some(entry) if open[entry.node.index()] => {
+                Some(entry) if open.contains(&entry.node) => {
                     frame.next += 1;
                     if cycles.insert(entry.node) {
                         let message =
@@ -106,7 +111,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 None => {
-                    open[frame.node.index()] = false;
+                    open.remove(&frame.node);
                     // Ways that led to no tensor leave nothing.
                     if frame.leaves_before == self.leaves.len() {
                         self.paths.forget_from(frame.path);
@@ -183,7 +188,10 @@ impl<'a> Walk<'a> {
     }
 
     fn record(&mut self, node: NodeId, path: PathId, aside: Option<Aside>) -> Result<()> {
-        let leaf = |content: Content| Leaf { path, node, content, lowered: None, aside };
+        let leaf = |content: Content, lowered: Option<LoweredPart>| {
+            let is_usual = lowered.is_none() && aside.is_none();
+            Leaf { path, node, content, unusual: (!is_usual).then(|| Box::new(Unusual { lowered, aside })) }
+        };
         let absent = |reason: &str| Content::Absent(Box::new(Absence { reason: reason.to_owned(), dtype: None, shape: None }));
         let content = match self.values.get(node) {
             None | Some(Seen::StandsFor(_)) => return Ok(()),
@@ -193,8 +201,8 @@ impl<'a> Walk<'a> {
                 Value::Absent(absence) => Content::Absent(Box::new(absence.clone())),
                 Value::Unsupported(error) => Content::Unsupported(Box::new(error.clone())),
                 Value::Wrapper(lowering, ..) => {
-                    let lowered = Some(Box::new(LoweredPart { suffix: "".into(), lowering: Arc::clone(lowering) }));
-                    return self.leaf(Leaf { lowered, ..leaf(Content::Wrapper) });
+                    let lowered = LoweredPart { suffix: "".into(), lowering: Arc::clone(lowering) };
+                    return self.leaf(leaf(Content::Wrapper, Some(lowered)));
                 }
                 Value::Lowered(lowering, parts) => {
                     let (lowering, parts) = (Arc::clone(lowering), parts.clone());
@@ -203,8 +211,8 @@ impl<'a> Walk<'a> {
                             PartContent::Tensor(id) => Content::Tensor(id),
                             PartContent::Absent(absence) => Content::Absent(Box::new(absence)),
                         };
-                        let lowered = Some(Box::new(LoweredPart { suffix: part.suffix, lowering: Arc::clone(&lowering) }));
-                        self.leaf(Leaf { lowered, ..leaf(content) })?;
+                        let lowered = LoweredPart { suffix: part.suffix, lowering: Arc::clone(&lowering) };
+                        self.leaf(leaf(content, Some(lowered)))?;
                     }
                     return Ok(());
                 }
@@ -217,11 +225,12 @@ impl<'a> Walk<'a> {
                 _ => return Ok(()),
             },
         };
-        self.leaf(leaf(content))
+        self.leaf(leaf(content, None))
     }
 
     fn leaf(&mut self, leaf: Leaf) -> Result<()> {
-        self.options.debit(size_of::<Leaf>() as u64)?;
+        let unusual = if leaf.unusual.is_some() { size_of::<Unusual>() } else { 0 };
+        self.options.debit((size_of::<Leaf>() + unusual) as u64)?;
         self.leaves.push(leaf);
         self.options.limits.tensors(self.leaves.len() as u64)
     }
@@ -333,11 +342,11 @@ impl<'a> Walk<'a> {
             entries.push(Entry::new(Way::Argument(number), arg));
         }
         if args.is_empty() && graph.tuple(object.args).is_none() {
-            entries.push(Entry::new(Way::Part(&ARGS), object.args));
+            entries.push(Entry::new(Way::Part(Part::Args), object.args));
         }
-        entries.extend(object.kwargs.map(|kwargs| Entry::new(Way::Part(&KWARGS), kwargs)));
+        entries.extend(object.kwargs.map(|kwargs| Entry::new(Way::Part(Part::Kwargs), kwargs)));
         entries.extend(state_entries(graph, object.states, &|id| self.holds[id.index()]));
-        entries.push(Entry::new(Way::Part(&CALLABLE), object.callable));
+        entries.push(Entry::new(Way::Part(Part::Callable), object.callable));
         Ok(entries)
     }
 }

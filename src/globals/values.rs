@@ -48,6 +48,11 @@ impl Seen<'_> {
 }
 
 impl Values {
+    /// Sets room aside for the values of `n` nodes.
+    pub fn reserve(&mut self, n: usize) {
+        let _ = self.known.try_reserve(n);
+    }
+
     pub fn get(&self, id: NodeId) -> Option<Seen<'_>> {
         self.known.get(&id).map(|known| self.seen(*known))
     }

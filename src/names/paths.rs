@@ -2,6 +2,7 @@
 
 use crate::error::{self, Result};
 use crate::names::{Name, Step, StepKind, Unnameable};
+use crate::room::reserve;
 
 /// The paths of a tree, each a step from another one, so that a million of them share their beginnings.
 #[derive(Debug, Clone)]
@@ -25,6 +26,11 @@ impl Default for Paths {
 }
 
 impl Paths {
+    /// Sets room aside for `n` more.
+    pub(crate) fn reserve(&mut self, n: usize) {
+        reserve(&mut self.steps, n);
+    }
+
     pub(crate) fn push(&mut self, parent: PathId, step: Step) -> PathId {
         self.steps.push((parent, step));
         PathId((self.steps.len() - 1) as u32) // bounded by the limit on tensors and the depth of each

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::error::{self, Result};
 use crate::pickle::node::{Blob, GlobalId, Node, NodeId, Object, Origin};
+use crate::room::reserve;
 
 /// One node without the offset of its opcode. Numbers stand in halves, so that it is not aligned to 8 bytes.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,9 @@ const _: () = assert!(size_of::<Packed>() == 12);
 /// Where the items of something that grows are: an index, or [`EMPTY`].
 type Slot = u32;
 const EMPTY: Slot = u32::MAX;
+
+/// Room is set aside for a stream of at most this size: behind the pickle of an old checkpoint follow gigabytes of data.
+pub(super) const MAX_RESERVED_BYTES: usize = 64 << 20;
 
 /// A blob without its stream, little-endian: 43 bits of length, one that is set for unescaped text, 44 of offset.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +103,14 @@ pub(super) struct Arena {
 }
 
 impl Arena {
+    /// Sets room aside for the nodes of a stream, as many as streams of tensors have.
+    pub fn reserve(&mut self, stream_bytes: usize) {
+        let bytes = stream_bytes.min(MAX_RESERVED_BYTES);
+        reserve(&mut self.nodes, bytes / 8);
+        reserve(&mut self.offsets, bytes / 8);
+        reserve(&mut self.ids, bytes / 4);
+    }
+
     pub fn len(&self) -> usize {
         self.nodes.len()
     }

@@ -48,6 +48,8 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
         offset: 0,
         offset_high: 0,
     };
+    machine.graph.nodes.reserve(stream.len());
+    machine.memo.reserve(stream.len());
     let mut decoder = Decoder::new(stream, start, limits);
     let result = machine.run(&mut decoder, limits, between);
     machine.graph.memory = machine.budget.used;

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
+use crate::pickle::arena::MAX_RESERVED_BYTES;
 use crate::pickle::node::NodeId;
+use crate::room::reserve;
 
 /// The values that a stream may refer to again.
 #[derive(Default)]
@@ -15,6 +17,11 @@ pub(super) struct Memo {
 }
 
 impl Memo {
+    /// Sets room aside for the entries of a stream.
+    pub fn reserve(&mut self, stream_bytes: usize) {
+        reserve(&mut self.dense, stream_bytes.min(MAX_RESERVED_BYTES) / 8);
+    }
+
     pub fn get(&self, index: u32) -> Option<NodeId> {
         self.dense.get(index as usize).or_else(|| self.sparse.get(&index)).copied()
     }

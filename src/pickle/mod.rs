@@ -3,7 +3,7 @@
 //! Nothing here resolves a global, calls anything, or follows a persistent id: `GLOBAL` makes a node that is a name,
 //! `REDUCE` a node that says what was to be called with what. The format is defined by CPython's `pickletools.py`
 //! and, where that is silent, by `_pickle.c`, whose behaviour is the reference for every stack and mark rule below.
-//! This folder imports only `place`, `error` and `limits`.
+//! This folder imports only `place`, `error`, `limits`, `text` and `room`.
 
 mod arena;
 mod between;

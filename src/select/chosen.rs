@@ -1,7 +1,6 @@
 //! The names under which tensors are written, each once, and those that are one and the same tensor.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -77,24 +76,22 @@ impl<'a> Chosen<'a> {
 
 /// Keeps, of names that are the same view of the same storage, the alphabetically first. `tensors` is sorted by name.
 pub(super) fn drop_shared(checkpoint: &Checkpoint, tensors: &mut Vec<Named>) -> Vec<(TensorName, TensorName)> {
-    let mut kept = HashMap::new();
+    let mut first: HashMap<_, u32> = HashMap::new();
     let mut aliases = Vec::new();
-    tensors.retain(|named| {
+    let mut kept: Vec<Named> = Vec::new();
+    for named in std::mem::take(tensors) {
         let tensor = checkpoint.tensor(named.tensor);
         // As in the reference, tensors without elements share nothing.
-        if tensor.view.n_elements() == 0 {
-            return true;
-        }
-        match kept.entry(tensor.identity()) {
-            Entry::Vacant(first) => {
-                first.insert(named.name.clone());
-                true
-            }
-            Entry::Occupied(first) => {
-                aliases.push((named.name.clone(), first.get().clone()));
-                false
+        if tensor.view.n_elements() > 0 {
+            let number = kept.len() as u32; // as many as the limit on tensors allows
+            let same = *first.entry(tensor.identity()).or_insert(number);
+            if same != number {
+                aliases.push((named.name, kept[same as usize].name.clone()));
+                continue;
             }
         }
-    });
+        kept.push(named);
+    }
+    *tensors = kept;
     aliases
 }

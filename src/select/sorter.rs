@@ -102,7 +102,7 @@ impl<'a> Sorter<'a> {
             return Ok(());
         }
         let names = self.names(leaf)?;
-        match (&leaf.content, leaf.aside) {
+        match (&leaf.content, leaf.aside()) {
             (Content::Absent(absence), _) => self.leave(leaf, &names.own, absence.reason.clone()),
             // Of a lowered tensor that stands aside its name is listed, once.
             (_, Some(reason)) if leaf.lowering().is_some() => {
@@ -129,7 +129,7 @@ impl<'a> Sorter<'a> {
     /// As [`Sorter::sort`].
     fn names(&mut self, leaf: &Leaf) -> Result<Names> {
         let paths = &self.checkpoint.paths;
-        let name = match (paths.name_below(self.root, leaf.path, &self.options.limits), &leaf.content, leaf.aside) {
+        let name = match (paths.name_below(self.root, leaf.path, &self.options.limits), &leaf.content, leaf.aside()) {
             (Ok(name), ..) => name,
             // Without data or aside from the model, a name is only for the list.
             (Err(_), Content::Absent(_), _) | (Err(_), _, Some(_)) => paths.show(leaf.path).into(),
@@ -207,7 +207,7 @@ fn left(checkpoint: &Checkpoint, leaf: &Leaf, name: Name, reason: Cow<'static, s
         }
         Content::Unsupported(_) | Content::Wrapper => (None, None),
     };
-    let aside = match (&leaf.content, leaf.aside) {
+    let aside = match (&leaf.content, leaf.aside()) {
         (Content::Tensor(id), Some(_)) => Some(*id),
         _ => None,
     };

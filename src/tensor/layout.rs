@@ -15,7 +15,6 @@ pub struct View {
     layout: Arc<Layout>,
     /// Bytes from the start of the storage to the first element.
     offset: u64,
-    item_bytes: u8,
 }
 
 /// Sizes and strides. Thousands of tensors have the same.
@@ -24,6 +23,7 @@ struct Layout {
     shape: Box<[u64]>,
     /// Bytes from one element to the next along each dimension.
     strides: Box<[u64]>,
+    item_bytes: u8,
 }
 
 /// Layouts that were met, each once.
@@ -109,7 +109,7 @@ impl View {
     }
 
     fn with(shape: Vec<u64>, strides: Vec<u64>, offset: u64, item_bytes: u8) -> Self {
-        View { layout: Arc::new(Layout { shape: shape.into(), strides: strides.into() }), offset, item_bytes }
+        View { layout: Arc::new(Layout { shape: shape.into(), strides: strides.into(), item_bytes }), offset }
     }
 
     /// The same view, in a storage of which this one is the part that starts at byte `base`.
@@ -141,7 +141,7 @@ impl View {
 
     /// Bytes of one element.
     pub fn item_bytes(&self) -> u8 {
-        self.item_bytes
+        self.layout.item_bytes
     }
 
     /// The number of elements.
@@ -154,7 +154,7 @@ impl View {
         let dims = self.coalesced();
         match dims.as_slice() {
             [] => true,
-            [(_, stride)] => *stride == u64::from(self.item_bytes),
+            [(_, stride)] => *stride == u64::from(self.item_bytes()),
             _ => false,
         }
     }
@@ -184,7 +184,7 @@ impl View {
             return self.offset..self.offset;
         }
         let reach: u64 = self.layout.shape.iter().zip(&self.layout.strides).map(|(size, stride)| (size - 1) * stride).sum();
-        self.offset..self.offset + reach + u64::from(self.item_bytes)
+        self.offset..self.offset + reach + u64::from(self.item_bytes())
     }
 }
 

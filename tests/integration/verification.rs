@@ -107,9 +107,9 @@ fn what_a_manifest_says_of_its_output_is_compared_to_the_last_field() {
     check(&|bad| bad["outputs"][0]["header_bytes"] = 0.into(), 4, "bytes of data");
     check(&|bad| bad["outputs"][0]["bytes"] = u64::MAX.into(), 4, "the manifest records 18446744073709551615");
     check(&|bad| bad["tensors"][1]["name"] = bad["tensors"][0]["name"].clone(), 4, "two tensors of one name");
-    check(&|bad| bad["tensors"][1]["name"] = "other".into(), 4, "which the manifest records otherwise");
-    check(&|bad| bad["tensors"][0]["dtype"] = "U8".into(), 4, "which the manifest records otherwise");
-    check(&|bad| bad["tensors"][0]["shape"] = serde_json::json!([1]), 4, "which the manifest records otherwise");
+    check(&|bad| bad["tensors"][1]["name"] = "other".into(), 4, "which should be another");
+    check(&|bad| bad["tensors"][0]["dtype"] = "U8".into(), 4, "which should be another");
+    check(&|bad| bad["tensors"][0]["shape"] = serde_json::json!([1]), 4, "which should be another");
     check(&|bad| bad["tensors"][0]["shape"] = vec![1; 100_000].into(), 2, "at most 80 sizes");
     check(&|bad| drop(bad["tensors"].as_array_mut().and_then(Vec::pop)), 4, "the manifest records tensors of");
     check(&|bad| bad["tensors"][0]["sha256"] = "0".into(), 4, "is not what was written");

@@ -14,6 +14,7 @@ use crate::globals::{Meaning, array, meaning, paddle};
 use crate::limits::ReadOptions;
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 use crate::place::Place;
+use crate::room::reserve;
 use crate::storage::{Content, Referred, StorageId};
 use crate::tensor::Tensor;
 use crate::tensor::layout::Layouts;
@@ -119,6 +120,15 @@ impl<'a> Reader<'a> {
             arguments_left: MAX_ARGUMENTS,
             paddle: paddle::spaces(document),
         }
+    }
+
+    /// Sets room aside for a graph of as many objects and persistent ids.
+    pub(crate) fn reserve(&mut self, objects: usize, persistent: usize) {
+        // Of a table all of it is touched: a tensor and its storage each have a value, other objects mostly none.
+        self.values.reserve(2 * persistent);
+        reserve(&mut self.tensors, objects);
+        reserve(&mut self.storages, persistent);
+        let _ = self.storage_ids.try_reserve(persistent);
     }
 
     /// The graph that is read.
