@@ -216,6 +216,7 @@ impl Prepared {
             runs.insert(0, Run { feed: &all, whole: Stream::default(), each: false });
         }
         let mut digests = pipeline::run(&runs, pipeline::n_threads(options.threads), progress)?;
+        file.start_last_write_back();
         let written = digests.pop().unwrap_or_default();
         let source_sha256 = *sha256.get_or_init(|| digests.pop().unwrap_or_default().whole);
         let written = Written { sha256: written.whole, tensors: written.each, findings: data.findings() };

@@ -23,6 +23,9 @@ pub(crate) struct Targets {
     replace: bool,
 }
 
+/// Manifests and extras are written in pieces of this size.
+const BUFFER_BYTES: usize = 256 << 10;
+
 /// How every manifest starts; what starts otherwise is somebody's file.
 const MANIFEST_START: &[u8] = b"{\n  \"manifest_version\"";
 
@@ -108,7 +111,7 @@ impl Pending {
     /// `io` when it cannot be written.
     pub fn with_content(target: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<Pending> {
         let pending = Pending::create(target)?;
-        let mut out = BufWriter::new(pending.file());
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, pending.file());
         write(&mut out).and_then(|()| out.flush()).map_err(|e| error::io("write", target, &e))?;
         drop(out);
         Ok(pending)

@@ -63,6 +63,12 @@ impl<'a> Output<'a> {
         Data { output: self, checker, odd_bools: Mutex::new(Vec::new()) }
     }
 
+    /// Lets the disk begin with the last runs, when all is written.
+    pub fn start_last_write_back(&self) {
+        let runs = self.plan.file_bytes() / WRITE_BACK_BYTES;
+        start_write_back(self.file, runs.saturating_sub(1) * WRITE_BACK_BYTES, 2 * WRITE_BACK_BYTES);
+    }
+
     /// The tensor in a place of the plan.
     pub fn tensor(&self, part: usize) -> &'a Tensor {
         self.checkpoint.tensor(self.plan.tensors[part].tensor)
@@ -154,9 +160,9 @@ impl Filler for Writer<'_, '_> {
         progress.advance(buffer.len() as u64);
         self.checker.check(chunk)?;
         progress.advance(buffer.len() as u64);
-        let end = at + buffer.len() as u64;
-        if let Some(run) = (end / WRITE_BACK_BYTES).checked_sub(1).filter(|_| at / WRITE_BACK_BYTES < end / WRITE_BACK_BYTES) {
-            start_write_back(file, run.saturating_sub(1) * WRITE_BACK_BYTES);
+        let (before, after) = (at / WRITE_BACK_BYTES, (at + buffer.len() as u64) / WRITE_BACK_BYTES);
+        for run in before..after {
+            start_write_back(file, run.saturating_sub(1) * WRITE_BACK_BYTES, WRITE_BACK_BYTES);
         }
         Ok(())
     }
@@ -209,12 +215,12 @@ fn make_room(file: &File, bytes: u64) {
 #[cfg(not(target_os = "linux"))]
 fn make_room(_: &File, _: u64) {}
 
-/// Lets the disk begin with the run at `at`.
+/// Lets the disk begin with the `bytes` at `at`.
 #[cfg(target_os = "linux")]
-fn start_write_back(file: &File, at: u64) {
+fn start_write_back(file: &File, at: u64, bytes: u64) {
     // To drop pages, Linux first starts to write those that are dirty; they are kept while they are written.
-    let _ = rustix::fs::fadvise(file, at, std::num::NonZeroU64::new(WRITE_BACK_BYTES), rustix::fs::Advice::DontNeed);
+    let _ = rustix::fs::fadvise(file, at, std::num::NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn start_write_back(_: &File, _: u64) {}
+fn start_write_back(_: &File, _: u64, _: u64) {}

@@ -22,8 +22,8 @@ use crate::digest::{Lane, Segment, Sha, Stream};
 use crate::error::Result;
 use crate::progress::Progress;
 
-/// Bytes for which another thread is worth its start.
-const BYTES_PER_THREAD: u64 = 1 << 20;
+/// Bytes to digest for which another thread is worth its start.
+const BYTES_PER_THREAD: u64 = 4 << 20;
 
 /// Bytes that are read in one order.
 pub(crate) trait Feed: Sync {
@@ -113,7 +113,10 @@ impl<'a> Shared<'a> {
             }
             match job {
                 Job::Fill { track, index, chunk, mut buffer } => {
-                    buffer.resize(chunk.bytes.max(buffer.len()), 0);
+                    if buffer.len() < chunk.bytes {
+                        // Pages of zeros from the system cost less than writing zeros.
+                        buffer = vec![0; chunk.bytes];
+                    }
                     let filler = fillers[track].get_or_insert_with(|| self.feeds[track].filler());
                     let filled = filler.fill(&chunk, &mut buffer[..chunk.bytes]);
                     self.ended(|state| state.filled(track, index, buffer, filled));
@@ -193,3 +196,6 @@ impl Drop for StopOthers<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

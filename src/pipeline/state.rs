@@ -17,7 +17,7 @@ use crate::pipeline::Parts;
 /// The most chunks of one feed that are in buffers.
 const AHEAD_CHUNKS: usize = 16;
 /// The most bytes in them, unless a single chunk has more.
-const AHEAD_BYTES: usize = 12 << 20;
+const AHEAD_BYTES: usize = 24 << 20;
 /// Filling starts when fewer chunks are left.
 const LOW_CHUNKS: usize = AHEAD_CHUNKS / 2;
 

@@ -13,8 +13,8 @@ use crate::error::{self, Result};
 use crate::pipeline::{CHUNK_BYTES, Chunk, pieces};
 use crate::plan::Plan;
 use crate::source::{Region, Source};
-use crate::tensor::Tensor;
 use crate::verify::Verified;
+use crate::verify::elements::Elements;
 use crate::writer::{Checker, Output, Written};
 
 /// The file that is written, opened again to be read.
@@ -130,24 +130,30 @@ impl Checker for Comparison<'_> {
             let tensor = self.output.tensor(piece.part);
             let region = self.output.opened.region(tensor.storage);
             let start = data + self.output.plan.tensors[piece.part].bytes.start + piece.inside;
-            let contiguous = tensor.view.is_contiguous() && tensor.transform == Default::default();
-            let mut elements = (!contiguous && piece.bytes > 0).then(|| Elements::new(tensor, region, piece.inside)).transpose()?;
+            let one_run = tensor.view.is_contiguous() && tensor.transform == Default::default();
+            let elements = (!one_run && piece.bytes > 0).then(|| Elements::new(tensor, region)).transpose()?;
+            // Of rows that are far apart in the source, as many as make good use of each line of it.
+            let rows_bytes = elements.as_ref().map_or(0, |elements| ROWS * elements.row_bytes((MOST_BYTES / ROWS) as u64) as usize);
+            let at_once = rows_bytes.max(CHUNK_BYTES);
             let mut done = 0;
             while done < piece.bytes {
-                let bytes = (piece.bytes - done).min(CHUNK_BYTES);
+                let bytes = (piece.bytes - done).min(at_once);
                 self.written.resize(bytes.max(self.written.len()), 0);
-                self.expected.resize(bytes.max(self.expected.len()), 0);
-                let (written, expected) = (&mut self.written[..bytes], &mut self.expected[..bytes]);
+                let written = &mut self.written[..bytes];
                 self.read_back.whole.read_at(start + done as u64, written)?;
-                match &mut elements {
-                    None => region.read_at(tensor.view.offset() + piece.inside + done as u64, expected)?,
-                    Some(elements) => elements.fill(expected),
-                }
-                if written != expected {
-                    let first = written.iter().zip(&*expected).take_while(|(a, b)| a == b).count();
-                    let at = piece.inside + (done + first) as u64;
+                let inside = piece.inside + done as u64;
+                let difference = match &elements {
+                    None => {
+                        self.expected.resize(bytes.max(self.expected.len()), 0);
+                        let expected = &mut self.expected[..bytes];
+                        region.read_at(tensor.view.offset() + inside, expected)?;
+                        (written != expected).then(|| written.iter().zip(expected).take_while(|(a, b)| a == b).count())
+                    }
+                    Some(elements) => elements.first_difference(inside, written),
+                };
+                if let Some(first) = difference {
                     let name = self.output.plan.tensors[piece.part].name.as_str();
-                    return Err(differs(name, &format!("byte {at} differs from the source")));
+                    return Err(differs(name, &format!("byte {} differs from the source", inside + first as u64)));
                 }
                 done += bytes;
             }
@@ -156,77 +162,7 @@ impl Checker for Comparison<'_> {
     }
 }
 
-/// The elements of a strided tensor one after another, each read where its index says.
-struct Elements<'a> {
-    tensor: &'a Tensor,
-    source: ::bytes::Bytes,
-    /// Size and stride of the dimensions with more than one element.
-    dims: Vec<(u64, u64)>,
-    index: Vec<u64>,
-    /// Where the element at `index` is.
-    at: u64,
-}
-
-impl<'a> Elements<'a> {
-    /// Those from byte `inside` of the output on.
-    fn new(tensor: &'a Tensor, region: &Region, inside: u64) -> Result<Self> {
-        let (shape, strides) = (tensor.view.shape(), tensor.view.strides());
-        let dims: Vec<(u64, u64)> = shape.iter().copied().zip(strides.iter().copied()).filter(|(size, _)| *size != 1).collect();
-        let mut index = vec![0; dims.len()];
-        let mut element = inside / u64::from(tensor.dtype.item_bytes());
-        let mut at = tensor.view.offset();
-        for (i, (size, stride)) in index.iter_mut().zip(&dims).rev() {
-            *i = element % size;
-            at += *i * stride;
-            element /= size;
-        }
-        Ok(Elements { tensor, source: region.bytes()?, index, dims, at })
-    }
-
-    fn fill(&mut self, values: &mut [u8]) {
-        let item = usize::from(self.tensor.dtype.item_bytes());
-        let plain = self.tensor.transform == Default::default();
-        for value in values.chunks_exact_mut(item) {
-            let at = self.at as usize;
-            value.copy_from_slice(&self.source[at..at + item]);
-            if !plain {
-                as_value(value, self.tensor);
-            }
-            self.step();
-        }
-    }
-
-    fn step(&mut self) {
-        for (i, (size, stride)) in self.index.iter_mut().zip(&self.dims).rev() {
-            *i += 1;
-            self.at += stride;
-            if *i < *size {
-                return;
-            }
-            self.at -= stride * size;
-            *i = 0;
-        }
-    }
-}
-
-/// Turns one stored element into its little-endian value, part by part.
-fn as_value(element: &mut [u8], tensor: &Tensor) {
-    let transform = tensor.transform;
-    let part_bytes = element.len() / usize::from(tensor.dtype.parts());
-    for (i, part) in element.chunks_exact_mut(part_bytes).enumerate() {
-        let mut wide = [0u8; 8];
-        wide[..part_bytes].copy_from_slice(part);
-        let mut value = u64::from_le_bytes(wide);
-        if transform.swap {
-            value = value.swap_bytes() >> (64 - 8 * part_bytes);
-        }
-        let sign = 1u64 << (8 * part_bytes - 1);
-        if transform.neg {
-            value ^= sign;
-        }
-        if transform.conj && i == 1 {
-            value ^= sign;
-        }
-        part.copy_from_slice(&value.to_le_bytes()[..part_bytes]);
-    }
-}
+/// Rows of the output that are compared at a time, where they are not too long.
+const ROWS: usize = 64;
+/// The most bytes of the output that are compared at a time.
+const MOST_BYTES: usize = 2 << 20;

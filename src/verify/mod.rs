@@ -5,6 +5,7 @@
 
 mod against_manifest;
 mod against_source;
+mod elements;
 mod header;
 mod record;
 
