@@ -4,6 +4,7 @@
 //! is walked through its state, an `nn.Module` by the rules of its `state_dict()`.
 
 mod contents;
+mod remade;
 mod walk;
 
 use std::collections::HashMap;
@@ -85,11 +86,12 @@ impl Checkpoint {
         let mut reader = Reader::new(&document, options);
         let values = evaluate(&mut reader);
         let found = reader.finish();
-        let values = match values {
+        let mut values = match values {
             Ok(values) => values,
             Err(error) => return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles })),
         };
         let holds = holding(graph, values.keys().copied());
+        values.extend(remade::of(&document, &holds));
         let mut walk = Walk::new(&document, options, values, found.attributes, holds, found.nested_findings);
         if let Err(error) = walk.run() {
             return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles }));

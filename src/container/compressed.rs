@@ -59,18 +59,8 @@ const FORMS: &[Form] = &[
         decode: |s| Ok(Box::new(Frames::new(s, is_lz4, |s| Ok(Box::new(FrameDecoder::new(s)))))),
         pace: Pace::Usual,
     },
-    Form {
-        name: "zstd",
-        sniff: is_zstd,
-        decode: |s| Ok(Box::new(Frames::new(s, is_zstd, zstd))),
-        pace: Pace::Usual,
-    },
-    Form {
-        name: "zlib",
-        sniff: is_zlib,
-        decode: |s| Ok(Box::new(flate2::bufread::ZlibDecoder::new(s))),
-        pace: Pace::Usual,
-    },
+    Form { name: "zstd", sniff: is_zstd, decode: |s| Ok(Box::new(Frames::new(s, is_zstd, zstd))), pace: Pace::Usual },
+    Form { name: "zlib", sniff: is_zlib, decode: |s| Ok(Box::new(flate2::bufread::ZlibDecoder::new(s))), pace: Pace::Usual },
     Form { name: "joblib-zlib", sniff: |head| head.starts_with(ZFILE), decode: zfile, pace: Pace::Usual },
 ];
 
