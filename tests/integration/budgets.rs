@@ -4,8 +4,8 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::assemble::{Entry, Zip, bytes, call, cat, dict, global, int, payload, pickle, tensor, text, torch_zip, tuple};
-use crate::harness::{Run, Scratch, convert, depickle, json};
+use crate::assemble::{Entry, Zip, bytes, cat, dict, payload, pickle, tensor, torch_zip};
+use crate::harness::{Scratch, convert, json, scan};
 
 /// A deflated entry of a zip archive.
 fn deflated(name: &str, content: &[u8]) -> Entry {
@@ -24,14 +24,6 @@ fn deflated(name: &str, content: &[u8]) -> Entry {
 /// A pickle that does nothing with many opcodes, and then makes a payload.
 fn long(opcodes: usize) -> Vec<u8> {
     pickle(&cat(&[&b"N0".repeat(opcodes / 2), b"N"]))
-}
-
-fn scan(file: &[u8], args: &[&str]) -> (Run, Value) {
-    let scratch = Scratch::new();
-    let input = scratch.write("input.zip", file);
-    let run = depickle(["scan", "--json", input.to_str().expect("a path")].iter().chain(args));
-    let said = serde_json::from_str(&run.stdout).expect("JSON");
-    (run, said)
 }
 
 #[test]
@@ -78,55 +70,6 @@ fn a_member_that_is_only_inflated_for_its_checksum_draws_on_it_too() {
     assert_eq!(convert(&input, &output, &[]).code, 0);
     let run = convert(&input, &output, &["--force", "--limit", "decompressed-bytes=50000"]);
     assert!(run.code == 1 && run.stderr.contains("decompressed-bytes"), "{}", run.stderr);
-}
-
-/// TorchScript of one object of `class`, which has a tensor in its state, and this code.
-fn script(class: &str, state: &[u8], code: &str) -> Vec<u8> {
-    let (module, name) = class.rsplit_once('.').expect("a module and a class");
-    let object = cat(&[&global(module, name), b")\x81", state, b"b"]);
-    let path = format!("a/code/{}.py", module.replace('.', "/"));
-    Zip::of(&[
-        ("a/data.pkl", &pickle(&object)),
-        ("a/data/0", b"\x01\x02\x03\x04"),
-        ("a/constants.pkl", &pickle(b")")),
-        (&path, code.as_bytes()),
-        ("a/version", b"3\n"),
-    ])
-    .file()
-}
-
-#[test]
-fn a_tensor_that_code_of_the_archive_may_change_is_not_converted() {
-    let plain = "class Net(Module):\n  def forward(self: __torch__.Net) -> NoneType:\n    return None\n";
-    let remade = "class Other(Module):\n  pass\nclass Net(Module):\n  def __setstate__(self: __torch__.Net,\n    s: Tuple[Tensor, bool]) -> NoneType:\n    self.w = torch.mul((s)[0], 2)\n";
-    let (as_dict, as_tuple) = (dict(&[("w", &tensor("0", 4))]), tuple(&[&tensor("0", 4), b"\x89"]));
-    let torchs_own = "__torch__.torch.nn.quantized.modules.linear.Net";
-    for (class, state, code, converts) in [
-        ("__torch__.Net", &as_dict, plain, true),
-        ("__torch__.Net", &as_tuple, plain, true),
-        ("__torch__.Net", &as_dict, remade, false),
-        ("__torch__.Net", &as_tuple, remade, false),
-        ("__torch__.own.Net", &as_tuple, remade, false),
-        (torchs_own, &as_tuple, remade, true),
-        (torchs_own, &as_dict, remade, false),
-    ] {
-        let scratch = Scratch::new();
-        let input = scratch.write("model.pt", &script(class, state, code));
-        let run = convert(&input, &scratch.path("out.safetensors"), &["--json"]);
-        let said: Value = serde_json::from_str(&run.stdout).expect("JSON");
-        let expected = if converts { None } else { Some("tensor-unsupported") };
-        assert_eq!(said["reason"].as_str(), expected, "{class}: {said}");
-    }
-}
-
-#[test]
-fn a_member_of_an_enum_that_is_given_a_state_is_unrecognized() {
-    let member = call(&global("http", "HTTPStatus"), &[&int(200)]);
-    let changed = cat(&[&member, &dict(&[("phrase", &text("changed"))]), b"b"]);
-    for (object, code, verdict) in [(&member, 0, "clean"), (&changed, 3, "unrecognized")] {
-        let (run, said) = scan(&pickle(object), &["--deny", "unrecognized"]);
-        assert_eq!((run.code, said["verdict"].as_str()), (code, Some(verdict)), "{said}");
-    }
 }
 
 #[test]

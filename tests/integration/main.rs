@@ -18,6 +18,7 @@ mod mutations;
 mod outputs;
 mod python_dump;
 mod record;
+mod remade;
 mod sandbox;
 mod sarif;
 mod tidy;
