@@ -79,6 +79,7 @@ const FLOW: &[&str] = &[
     "convert",
     "inspect",
     "scan",
+    "measured",
     "report",
 ];
 
