@@ -87,7 +87,7 @@ pub fn prepare_input(input: Input, output: &Path, options: &ConvertOptions) -> R
 /// Those of [`prepare`].
 pub fn prepare_packaged(input: &Input, index: usize, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
     check_targets(input, output, options)?;
-    plan(input.read_one(index), output, options, Purpose::Convert)
+    plan(input.read_one(index, rules::judge), output, options, Purpose::Convert)
 }
 
 fn check_targets(input: &Input, output: &Path, options: &ConvertOptions) -> Result<()> {
@@ -101,12 +101,14 @@ pub(crate) fn plan(
     options: &ConvertOptions,
     purpose: Purpose,
 ) -> Result<Prepared> {
-    let (Read { mut document, member, merged }, Origin { source, read: input, sha256 }) = read.map_err(|broken| {
+    let (Read { mut document, member, merged, judged }, Origin { source, read: input, sha256 }) = read.map_err(|broken| {
         // A payload before the break must not be lost with the rest of the file.
         broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
     let mut findings = document.findings.clone();
-    findings.extend(document.side_pickles.iter().chain([&document.graph]).flat_map(rules::judge));
+    findings.extend(document.side_pickles.iter().flat_map(rules::judge));
+    findings.extend(judged);
+    findings.extend(rules::judge(&document.graph));
     findings.extend(rules::sources::judge(&document, &input));
     let refuse = |findings: &[Finding]| if purpose == Purpose::Convert { rules::refuse(findings, options.deny) } else { Ok(()) };
     let planned = || -> Result<_> {
@@ -249,5 +251,21 @@ impl Prepared {
         let manifest = Manifest::seal(ledger, source_sha256, &companions, &verified, &findings);
         targets.publish(pending, &manifest, extras, &verified)?;
         Ok(Converted { output: targets.output, manifest_path: targets.manifest, manifest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inflated_pickle_is_not_inflated_again_for_its_checksum() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/torch-zip/2.15.0/deflated.pt");
+        let prepared = prepare(&file, Path::new("deflated.safetensors"), &ConvertOptions::default()).expect("a checkpoint");
+        let members = prepared.checkpoint.document.members.iter().filter(|member| member.deflated);
+        let checked: Vec<String> =
+            members.filter(|member| prepared.read.was_checked(member.stored().key())).map(|member| member.name().into_owned()).collect();
+        assert!(checked.iter().any(|name| name.ends_with("/data.pkl")), "{checked:?}");
+        assert!(!checked.iter().any(|name| name.contains("/data/")), "{checked:?}");
     }
 }

@@ -96,12 +96,17 @@ pub(crate) fn called_with(arguments: Option<&str>) -> String {
 const MAX_FINDINGS: usize = 10_000;
 
 /// The first findings of a checkpoint, dangerous ones before others, and then how many more there are.
-pub(crate) fn limited(mut findings: Vec<Finding>) -> Vec<Finding> {
-    let Some(more) = findings.len().checked_sub(MAX_FINDINGS).filter(|more| *more > 0) else { return findings };
+pub(crate) fn limited(findings: Vec<Finding>) -> Vec<Finding> {
+    limited_to(MAX_FINDINGS, findings)
+}
+
+/// The same for at most `most` of them, which is not 0.
+pub(crate) fn limited_to(most: usize, mut findings: Vec<Finding>) -> Vec<Finding> {
+    let Some(more) = findings.len().checked_sub(most).filter(|more| *more > 0) else { return findings };
     findings.sort_by_key(|finding| finding.severity != Severity::Dangerous);
-    let severity = findings[MAX_FINDINGS..].iter().map(|finding| finding.severity).max().unwrap_or(Severity::Note);
-    findings.truncate(MAX_FINDINGS);
-    let place = findings[MAX_FINDINGS - 1].place.clone();
+    let severity = findings[most..].iter().map(|finding| finding.severity).max().unwrap_or(Severity::Note);
+    findings.truncate(most);
+    let place = findings[most - 1].place.clone();
     let message = format!("and {}", crate::text::count(more as u64, "more finding"));
     findings.push(Finding { severity, ..Finding::note("callable", place, message) });
     findings

@@ -8,8 +8,9 @@ use crate::container::{self, Contents, Document, Inner, Kind, Outcome, Packaged}
 use crate::digest::Sha;
 use crate::error::Result;
 use crate::filenames;
+use crate::finding::{Finding, limited_to};
 use crate::limits::ReadOptions;
-use crate::pickle::{Breaks, Broken};
+use crate::pickle::{Breaks, Broken, Graph};
 use crate::place::Place;
 use crate::source::{Region, Source};
 
@@ -31,6 +32,37 @@ struct Bundle {
     kind: Kind,
     facts: Vec<(&'static str, String)>,
     contents: Contents,
+    around: OnceLock<Around>,
+}
+
+/// What the record of each checkpoint of a bundle says of the rest of it.
+struct Around {
+    others: Vec<(String, u64)>,
+    findings: Vec<Finding>,
+    judged: Vec<Finding>,
+}
+
+/// Lines that the records of all checkpoints of a bundle may have of the rest of it, whatever is there: each repeats them.
+const MAX_AROUND: usize = 200_000;
+/// Lines that the record of each may have in any case.
+const MIN_AROUND: usize = 20;
+
+impl Around {
+    /// `judge` says what a pickle between the checkpoints would run.
+    fn of(contents: &Contents, judge: fn(&Graph) -> Vec<Finding>) -> Around {
+        let most = (MAX_AROUND / contents.checkpoints.len().max(1)).max(MIN_AROUND);
+        let mut findings = contents.findings.clone();
+        if let Some(more) = contents.others.len().checked_sub(most).filter(|more| *more > 0) {
+            let message = format!("the bundle has {} that are not listed here", crate::text::count(more as u64, "more file"));
+            findings.push(Finding::note("unreferenced-entry", Place::start_of(&contents.others[most].0), message));
+        }
+        let judged = contents.side_pickles.iter().flat_map(judge).collect();
+        Around {
+            others: contents.others.iter().take(most).cloned().collect(),
+            findings: limited_to(most, findings),
+            judged: limited_to(most, judged),
+        }
+    }
 }
 
 /// The file that a document was read from.
@@ -48,6 +80,8 @@ pub(crate) struct Read {
     pub member: Option<String>,
     /// Whether the document is several checkpoints by name.
     pub merged: bool,
+    /// What was found in pickles around it.
+    pub judged: Vec<Finding>,
 }
 
 impl Input {
@@ -68,7 +102,7 @@ impl Input {
                 // What is beside a bundle belongs to no pickle inside of it.
                 read.beside = None;
                 let (kind, facts) = (bundle.kind, bundle.facts.clone());
-                Form::Bundle(Bundle { kind, facts, contents: bundle.contents(&read) })
+                Form::Bundle(Bundle { kind, facts, contents: bundle.contents(&read), around: OnceLock::new() })
             }
         };
         Ok(Input { source, read, form, sha256: Arc::default() })
@@ -122,10 +156,10 @@ impl Input {
             self.read.forget();
         }
         let bundle = match self.form {
-            Form::Checkpoint(open) => return Ok((Read { document: open()?, member: None, merged: false }, handle)),
+            Form::Checkpoint(open) => return Ok((Read { document: open()?, member: None, merged: false, judged: Vec::new() }, handle)),
             Form::Bundle(bundle) => bundle,
         };
-        let Bundle { kind, facts, contents } = bundle;
+        let Bundle { kind, facts, contents, .. } = bundle;
         let Contents { checkpoints, others: other_files, findings, side_pickles, refused } = contents;
         let mut with_tensors: Vec<(String, Document)> = Vec::new();
         let mut others = Vec::new();
@@ -151,10 +185,10 @@ impl Input {
         let mut read = if with_tensors.len() == 1 {
             let (name, mut document) = with_tensors.remove(0);
             document.facts.splice(0..0, facts);
-            Read { document, member: Some(name), merged: false }
+            Read { document, member: Some(name), merged: false, judged: Vec::new() }
         } else {
             let named = with_tensors.into_iter().map(|(name, document)| (container::stem(&name).to_owned(), document)).collect();
-            Read { document: container::merge(kind, facts, named)?, member: None, merged: true }
+            Read { document: container::merge(kind, facts, named)?, member: None, merged: true, judged: Vec::new() }
         };
         read.document.others = other_files;
         read.document.findings.splice(0..0, findings);
@@ -167,22 +201,24 @@ impl Input {
         Ok((read, handle))
     }
 
-    /// Reads the checkpoint number `index` of a bundle.
+    /// Reads the checkpoint number `index` of a bundle. `judge` says what a pickle around it would run; that is asked once.
     ///
     /// # Errors
     /// Whatever is wrong with it.
-    pub(crate) fn read_one(&self, index: usize) -> Result<(Read, Origin), Box<Broken>> {
+    pub(crate) fn read_one(&self, index: usize, judge: fn(&Graph) -> Vec<Finding>) -> Result<(Read, Origin), Box<Broken>> {
         let Form::Bundle(bundle) = &self.form else { unreachable!("only bundles have numbered checkpoints") };
-        let Contents { checkpoints, others, findings, side_pickles, .. } = &bundle.contents;
-        let packaged = &checkpoints[index];
+        let around = bundle.around.get_or_init(|| Around::of(&bundle.contents, judge));
+        let packaged = &bundle.contents.checkpoints[index];
         self.read.forget();
-        let mut document = open(packaged, &self.read).map_err(|broken| broken.after(side_pickles.clone()))?;
+        let mut document = open(packaged, &self.read).map_err(|mut broken| {
+            broken.error = broken.error.with_findings(&around.judged);
+            broken
+        })?;
         document.facts.splice(0..0, bundle.facts.clone());
-        document.others.clone_from(others);
-        document.findings.splice(0..0, findings.iter().cloned());
-        document.side_pickles.extend(side_pickles.iter().cloned());
+        document.others.clone_from(&around.others);
+        document.findings.splice(0..0, around.findings.iter().cloned());
         let handle = Origin { source: Arc::clone(&self.source), read: self.read.clone(), sha256: Arc::clone(&self.sha256) };
-        Ok((Read { document, member: Some(packaged.name.clone()), merged: false }, handle))
+        Ok((Read { document, member: Some(packaged.name.clone()), merged: false, judged: around.judged.clone() }, handle))
     }
 }
 

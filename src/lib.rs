@@ -58,6 +58,8 @@ pub mod inspect;
 pub mod ledger;
 pub mod limits;
 pub mod manifest;
+#[doc(hidden)]
+pub mod measured;
 mod names;
 mod numpy;
 mod output;

@@ -64,8 +64,8 @@ limits! {
     header_bytes, "header-bytes" = 100_000_000;
     /// Bytes of output; 0 stands for the larger of 16 times the storages and 1 GiB. Stops expanded views.
     output_bytes, "output-bytes" = 0;
-    /// Bytes that a compressed file may hold; 0 stands for the larger of 64 times its size and 4 GiB, of half of both where
-    /// decoding is slow (bzip2, lzma, xz). Stops decompression bombs.
+    /// Bytes that a compressed file may hold; 0 stands for the larger of 48 times its size and 3 GiB, and where decoding is slow
+    /// (bzip2, lzma, xz) of 32 times and 2 GiB. Stops decompression bombs.
     decompressed_bytes, "decompressed-bytes" = 0;
     /// Entries of a zip archive.
     zip_entries, "zip-entries" = 1_000_000;
@@ -81,7 +81,7 @@ pub(crate) type RangeKey = (usize, u64, u64);
 /// Bytes of an input that are searched for pickles where none should be.
 const MAX_SEARCHED: u64 = 256 << 20;
 /// Bytes of an input behind the places where its pickles break that are searched for names; a larger input may have more.
-const MAX_BEHIND: u64 = 512 << 20;
+const MAX_BEHIND: u64 = 256 << 20;
 /// Opcodes and bytes behind breaks that an input may have for each of its bytes, since some of them may be compressed.
 const FOR_EACH_BYTE: u64 = 4;
 
@@ -222,11 +222,11 @@ impl ReadOptions {
 }
 
 impl Limits {
-    /// The budget for the bytes inside compressed data of `compressed_bytes`. Weights shrink to a third at most, and a file of zeros to a
-    /// thousandth and less: so a ratio says little of small files, and what is decoded in some seconds may be any.
+    /// The budget for the bytes inside compressed data of `compressed_bytes`. Weights shrink to a third at most, zeros to a thousandth and
+    /// less. So a ratio says much of a large file and nothing of a small one, which may hold what can be decoded in some seconds.
     fn decompressed_budget(&self, compressed_bytes: u64, pace: Pace) -> u64 {
         match (self.decompressed_bytes, pace) {
-            (0, Pace::Usual) => compressed_bytes.saturating_mul(64).max(4 << 30),
+            (0, Pace::Usual) => compressed_bytes.saturating_mul(48).max(3 << 30),
             (0, Pace::Slow) => compressed_bytes.saturating_mul(32).max(2 << 30),
             (set, _) => set,
         }
@@ -238,5 +238,38 @@ impl Limits {
             0 => storage_bytes.saturating_mul(16).max(1 << 30),
             set => set,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn compressed_data_may_hold_what_is_decoded_in_seconds_or_a_ratio_of_its_size() {
+        let limits = Limits::default();
+        for (compressed, pace, allowed) in [
+            (1, Pace::Usual, 3 << 30),
+            (64 * MIB, Pace::Usual, 3 << 30),
+            (128 * MIB, Pace::Usual, 6 << 30),
+            (1, Pace::Slow, 2 << 30),
+            (64 * MIB, Pace::Slow, 2 << 30),
+            (128 * MIB, Pace::Slow, 4 << 30),
+        ] {
+            let options = ReadOptions { limits: limits.clone(), ..ReadOptions::default() }.for_input(compressed);
+            assert!(options.count_decoded(allowed, "data", compressed, pace).is_ok(), "{compressed}");
+            assert!(options.count_decoded(1, "data", compressed, pace).is_err(), "{compressed}");
+        }
+    }
+
+    #[test]
+    fn bytes_behind_breaks_are_searched_up_to_a_limit() {
+        let options = ReadOptions::default().for_input(10);
+        assert_eq!(options.take_behind(MAX_BEHIND - 1), MAX_BEHIND - 1);
+        assert_eq!(options.take_behind(5), 1);
+        assert_eq!(options.take_behind(5), 0);
+        assert_eq!(ReadOptions::default().for_input(MAX_BEHIND).take_behind(2 * MAX_BEHIND), 2 * MAX_BEHIND);
     }
 }

@@ -5,6 +5,7 @@
 
 mod contents;
 mod entry;
+mod remade;
 mod walk;
 
 use std::sync::Arc;
@@ -131,6 +132,9 @@ impl Checkpoint {
             }
         }
         let holds = holding(graph, found.values.nodes());
+        for (id, value) in remade::of(&document, &holds) {
+            found.values.insert(id, &value);
+        }
         let mut walk = Walk::new(&document, options, found.values, found.attributes, holds, found.nested_findings);
         if let Err(error) = walk.run() {
             return Err(Box::new(NotUnderstood { error, nested_pickles: found.nested_pickles, members: document.members }));

@@ -32,6 +32,8 @@ pub struct Document {
     pub given: HashMap<NodeId, Given>,
     /// The members of an archive, in its order; empty for other containers.
     pub members: Vec<Member>,
+    /// Classes of TorchScript, as `module.name`, whose objects code in the archive makes of their states.
+    pub remade: HashSet<String>,
     /// Files beside it in a bundle that are no checkpoints, with their sizes.
     pub others: Vec<(String, u64)>,
     /// Other files that it is spread over.
@@ -88,6 +90,7 @@ impl Document {
             spaces: vec![Space::default()],
             given: HashMap::new(),
             members: Vec::new(),
+            remade: HashSet::new(),
             others: Vec::new(),
             companions: Vec::new(),
             side_pickles: Vec::new(),
@@ -116,6 +119,7 @@ impl Document {
         self.roots.extend(other.roots.into_iter().map(|root| root.moved(nodes)));
         self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
         self.members.extend(other.members);
+        self.remade.extend(other.remade);
         self.companions.extend(other.companions);
         self.side_pickles.extend(other.side_pickles);
         self.findings.extend(other.findings);

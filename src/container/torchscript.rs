@@ -4,7 +4,7 @@
 //! Defined by `torch/csrc/jit/serialization/` (`export_module.cpp`, `pickler.cpp`). The objects are read by C++; their attributes
 //! are parameters, buffers and plain values alike. That there is a `constants.pkl` is how torch knows such an archive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::container::bare_pickle::protocol;
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
@@ -36,9 +36,32 @@ pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) 
     }
     // Example inputs and the like are no part of the model; what they would run is judged.
     document.side_pickles = archive.other_pickles(options, &mut breaks);
+    document.remade = remade(&archive, options);
     let Archive { members, mut facts, findings, .. } = archive;
     facts.push(("pickle_protocol", protocol));
     Document { facts, members, findings, ..document }.unless(breaks)
+}
+
+/// More of one member of code is not looked at.
+const MAX_SOURCE_BYTES: u64 = 16 << 20;
+
+/// The classes whose code has a `__setstate__`: `code/__torch__/a/b.py` has those of `__torch__.a.b`.
+fn remade(archive: &Archive, options: &ReadOptions) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for member in &archive.members {
+        let name = archive.below(member);
+        let path = name.as_deref().and_then(|name| name.strip_prefix("code/")?.strip_suffix(".py"));
+        let Some((path, source)) = path.and_then(|path| Some((path, member.text(MAX_SOURCE_BYTES, options)?))) else { continue };
+        let mut class = "";
+        for line in source.lines() {
+            if let Some(rest) = line.strip_prefix("class ") {
+                class = rest.split(['(', ':']).next().unwrap_or_default().trim();
+            } else if line.trim_start().starts_with("def __setstate__") {
+                found.insert(format!("{}.{class}", path.replace('/', ".")));
+            }
+        }
+    }
+    found
 }
 
 /// Adds the pickle called `name`, whose storages are in `folders`, under its name to the object.

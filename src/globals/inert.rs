@@ -10,9 +10,11 @@ fn list() -> &'static List {
     LIST.get_or_init(|| List::read(include_str!("inert.tsv")))
 }
 
-/// Whether the list has exactly this name.
+/// Whether the list has exactly this name. A member of an enum is one object for the whole process, and no constructor of it is
+/// called with more than its value.
 pub(super) fn named(module: &str, name: &str) -> Option<Meaning> {
-    list().named(module, name).map(|_| Meaning::Harmless)
+    let reason = list().named(module, name)?.text;
+    Some(if reason.starts_with("members of ") { Meaning::PlainClass } else { Meaning::Harmless })
 }
 
 /// Whether it is a class of a module in which every class is plain data.

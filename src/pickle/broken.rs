@@ -72,3 +72,21 @@ impl From<Box<Broken>> for Error {
         broken.error
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pickle::OddityKind;
+
+    #[test]
+    fn what_is_not_searched_for_names_is_said() {
+        let (limits, place) = (Limits::default(), Place::start_of(""));
+        let stream = bytes::Bytes::from_static(b"\x80\x02\xffcos\nsystem\n.");
+        for (end, names, unread) in [(stream.len(), 1, false), (4, 0, true)] {
+            let mut broken = crate::pickle::run(&stream, &place, &limits).expect_err("a byte that is no opcode");
+            broken.look_behind(&stream, end, &place, &limits);
+            assert_eq!(broken.graphs[0].mentions().len(), names);
+            assert_eq!(broken.graphs[0].oddities().iter().any(|oddity| matches!(oddity.what, OddityKind::Unread(_))), unread);
+        }
+    }
+}

@@ -162,8 +162,12 @@ fn shown(global: &GlobalUse) -> String {
     }
 }
 
-/// Whether the arguments are those of a member of an enum: one number, or one word that is no path.
+/// Whether the arguments are those of a member of an enum: one number, or one word that is no path. A state would change the member for
+/// the whole process; pickles give it none.
 fn is_member_of_an_enum(graph: &Graph, object: Object<'_>) -> bool {
+    if !object.states.is_empty() || !object.items.is_empty() || !object.appended.is_empty() {
+        return false;
+    }
     let Some(&[value]) = graph.tuple(object.args) else { return false };
     let is_word = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '));
     graph.int(value).is_some() || (graph.text_bytes(value) <= 64 && graph.str(value).is_some_and(is_word))

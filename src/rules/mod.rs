@@ -7,6 +7,7 @@ mod embedded_source;
 mod oddity;
 mod preview;
 mod python_source;
+mod scipy_template;
 pub(crate) mod sources;
 mod state;
 mod tensor_escapes;

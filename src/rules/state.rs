@@ -1,11 +1,11 @@
 //! States that give an object what Python calls of itself: the next opcode, or whoever uses the object, runs it in the place of the
-//! method of the class.
+//! method of the class. And states with source that a class runs.
 
 use std::collections::HashSet;
 
 use crate::finding::{Finding, Severity};
 use crate::pickle::{Graph, Node, NodeId, Object};
-use crate::rules::Findings;
+use crate::rules::{Findings, scipy_template};
 
 /// Methods that Python or a pickle calls by these names, whatever they are.
 const METHODS: &[&str] = &[
@@ -62,7 +62,8 @@ fn judge_object(graph: &Graph, id: NodeId, object: Object<'_>, plain: &mut HashS
         method
     })?;
     let of = graph.global(object.callable).map(|class| format!(" of {}", class.path())).unwrap_or_default();
-    let message = format!("loading would give an object{of} its own {method}, which Python calls in the place of that of the class");
+    let how = if method == scipy_template::KEY { scipy_template::HOW } else { "which Python calls in the place of that of the class" };
+    let message = format!("loading would give an object{of} its own {method}, {how}");
     let finding = Finding::note("callable", graph.place(id), crate::text::printable(&message));
     Some(Finding { severity: Severity::Dangerous, global: graph.global(object.callable).map(|class| class.path()), ..finding })
 }
@@ -75,7 +76,8 @@ fn method_in(graph: &Graph, dict: NodeId) -> Option<&str> {
         }
         let key = graph.str_or_ascii(key)?;
         let is_function = || matches!(graph.node(value), Node::Global(_) | Node::Object(_) | Node::Dynamic(..));
-        (METHODS.contains(&key) || (CALLED.contains(&key) && is_function())).then_some(key)
+        let is_source = || key == scipy_template::KEY && !graph.str_or_ascii(value).is_some_and(scipy_template::is_scipys_own);
+        (METHODS.contains(&key) || (CALLED.contains(&key) && is_function()) || is_source()).then_some(key)
     })
 }
 

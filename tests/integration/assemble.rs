@@ -1,4 +1,7 @@
 //! Small assemblers for pickles, zip archives and torch files, so that a hostile file is the few bytes that make it hostile.
+//! The benchmarks make their checkpoints with them, too.
+
+use std::io::Write;
 
 /// Puts pieces one after another.
 pub fn cat(pieces: &[&[u8]]) -> Vec<u8> {
@@ -173,20 +176,29 @@ impl Zip {
 
     pub fn file(&self) -> Vec<u8> {
         let mut file = Vec::new();
+        self.write(&mut file).expect("memory");
+        file
+    }
+
+    /// Writes the archive an entry at a time.
+    pub fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let mut at = 0u32;
         let mut directory = Vec::new();
         for entry in &self.entries {
-            let start = entry.start.unwrap_or(file.len() as u32);
+            let start = entry.start.unwrap_or(at);
             let crc = entry.crc.unwrap_or_else(|| crc32fast::hash(&entry.data)).to_le_bytes();
             let len = entry.data.len() as u32;
             let size = entry.size.unwrap_or(len);
             let name = entry.local_name.as_ref().unwrap_or(&entry.name);
-            let mut body = Vec::new();
-            body.extend(cat(&[b"PK\x03\x04\x0a\x00", &entry.flags.to_le_bytes(), &entry.method.to_le_bytes(), &[0; 4], &crc]));
-            body.extend(cat(&[&len.to_le_bytes(), &entry.local_size.unwrap_or(size).to_le_bytes()]));
-            body.extend(cat(&[&(name.len() as u16).to_le_bytes(), &(entry.extra.len() as u16).to_le_bytes(), name, &entry.extra]));
-            body.extend(cat(&[&entry.data, &entry.gap]));
+            let mut head = Vec::new();
+            head.extend(cat(&[b"PK\x03\x04\x0a\x00", &entry.flags.to_le_bytes(), &entry.method.to_le_bytes(), &[0; 4], &crc]));
+            head.extend(cat(&[&len.to_le_bytes(), &entry.local_size.unwrap_or(size).to_le_bytes()]));
+            head.extend(cat(&[&(name.len() as u16).to_le_bytes(), &(entry.extra.len() as u16).to_le_bytes(), name, &entry.extra]));
             if entry.start.is_none() {
-                file.extend(body);
+                for part in [&head, &entry.data, &entry.gap] {
+                    out.write_all(part)?;
+                    at += part.len() as u32;
+                }
             }
             if entry.unlisted {
                 continue;
@@ -201,12 +213,10 @@ impl Zip {
                 &entry.comment,
             ]));
         }
-        let start = file.len() as u32;
         let entries = (self.entries.iter().filter(|entry| !entry.unlisted).count() as u16 + self.more_entries).to_le_bytes();
         let size = (directory.len() as u32).to_le_bytes();
-        let end =
-            cat(&[b"PK\x05\x06\0\0\0\0", &entries, &entries, &size, &start.to_le_bytes(), &(self.comment.len() as u16).to_le_bytes()]);
-        cat(&[&file, &directory, &end, &self.comment])
+        let end = cat(&[b"PK\x05\x06\0\0\0\0", &entries, &entries, &size, &at.to_le_bytes(), &(self.comment.len() as u16).to_le_bytes()]);
+        out.write_all(&cat(&[&directory, &end, &self.comment]))
     }
 }
 

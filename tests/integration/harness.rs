@@ -67,6 +67,15 @@ pub fn convert(input: &Path, output: &Path, args: &[&str]) -> Run {
     depickle(fixed.into_iter().chain(args.iter().map(OsStr::new)))
 }
 
+/// What `depickle scan --json ARGS...` says of a file.
+pub fn scan(file: &[u8], args: &[&str]) -> (Run, serde_json::Value) {
+    let scratch = Scratch::new();
+    let input = scratch.write("input.zip", file);
+    let run = depickle(["scan", "--json", input.to_str().expect("a path")].iter().chain(args));
+    let said = serde_json::from_str(&run.stdout).expect("JSON");
+    (run, said)
+}
+
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::disallowed_types, reason = "tests fail by panicking and start the program")]
 
 mod assemble;
+mod budgets;
 mod cases;
 mod crafted;
 mod differential;
@@ -17,6 +18,7 @@ mod mutations;
 mod outputs;
 mod python_dump;
 mod record;
+mod remade;
 mod sandbox;
 mod sarif;
 mod tidy;

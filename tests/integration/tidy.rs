@@ -81,6 +81,7 @@ const FLOW: &[&str] = &[
     "convert",
     "inspect",
     "scan",
+    "measured",
     "report",
 ];
 
