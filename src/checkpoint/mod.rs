@@ -14,7 +14,7 @@ use crate::container::{Document, Member};
 use crate::describe;
 use crate::error::{self, Error, Result};
 use crate::finding::Finding;
-use crate::globals::{Absence, Lowering, Reader, Seen, TensorId, paddle};
+use crate::globals::{Absence, Lowering, Reader, Seen, TensorId, Value, paddle};
 use crate::limits::ReadOptions;
 use crate::names::{PathId, Paths};
 use crate::pickle::{Graph, Node, NodeId};
@@ -237,7 +237,10 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<Vec<bool>> {
     reader.reserve(objects, persistent);
     for id in graph.ids().filter(|id| reached[id.index()]) {
         if matches!(graph.node(id), Node::Object(_) | Node::Persistent(_) | Node::Given) {
-            reader.value(id)?;
+            let value = reader.value(id)?;
+            if !matches!(value, Value::Inert | Value::Bytes(..) | Value::NumpyDtype(_)) {
+                reader.keep(id, &value)?; // also that of a node which is only the place of another one
+            }
         }
     }
     for (_, sliced) in reader.roots().iter().filter_map(|root| paddle::sliced(graph, *root)) {

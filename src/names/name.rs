@@ -15,9 +15,9 @@ impl Name {
         std::str::from_utf8(&bytes).is_ok().then_some(Name(bytes))
     }
 
-    /// Bytes of memory that it takes beside its own place, at most.
+    /// Bytes of memory that it takes beside its own place: none where it is a part of something else.
     pub(crate) fn memory(&self) -> u64 {
-        self.0.len() as u64 + 16
+        if self.0.is_unique() { self.0.len() as u64 + 16 } else { 0 }
     }
 }
 

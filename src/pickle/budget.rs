@@ -23,6 +23,8 @@ impl Budget<'_> {
 
 /// A node and the offset of its opcode.
 pub(super) const NODE_BYTES: usize = 16;
+/// What an object costs beyond its node: a row of what is known of it, and the time in which it is judged, which memory stands for here.
+pub(super) const OBJECT_BYTES: usize = 112;
 /// A slot of a hash map at its usual load.
 pub(super) const MEMO_BYTES: usize = 16;
 pub(super) const CHANGE_BYTES: usize = 32;

@@ -11,7 +11,9 @@ use crate::limits::Limits;
 use crate::pickle::arena::{Gifts, Growing, MAX_STREAM_BYTES};
 use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
-use crate::pickle::budget::{Budget, CHANGE_BYTES, GIFTS_BYTES, GLOBAL_BYTES, MEMO_BYTES, NODE_BYTES, STATE_BYTES, VEC_BYTES};
+use crate::pickle::budget::{
+    Budget, CHANGE_BYTES, GIFTS_BYTES, GLOBAL_BYTES, MEMO_BYTES, NODE_BYTES, OBJECT_BYTES, STATE_BYTES, VEC_BYTES,
+};
 use crate::pickle::decode::{Decoder, Op};
 use crate::pickle::graph::{GlobalUse, Graph, Stream};
 use crate::pickle::hashable::Unhashable;
@@ -288,9 +290,11 @@ impl Machine<'_> {
     }
 
     fn push_int(&mut self, value: i64) -> Result<()> {
+        // One behind a float is the zero point of a quantized tensor, and where it stands is recorded.
+        let behind_a_float = self.stack.last().is_some_and(|last| matches!(self.graph.node(last), Node::Float(_)));
         let id = match self.ints.get(value) {
-            Some(known) => known,
-            None => {
+            Some(known) if !behind_a_float => known,
+            _ => {
                 let id = self.make(Node::Int(value))?;
                 self.ints.set(value, id);
                 id
@@ -459,9 +463,7 @@ impl Machine<'_> {
         if !matches!(self.graph.node(callable), Node::Global(_) | Node::Dynamic(..) | Node::Object(_) | Node::Persistent(_)) {
             return Err(malformed(format!("{opcode} calls {}", self.graph.node(callable).kind())));
         }
-        if kwargs.is_some() {
-            self.budget.debit(GIFTS_BYTES)?;
-        }
+        self.budget.debit(if kwargs.is_some() { OBJECT_BYTES + GIFTS_BYTES } else { OBJECT_BYTES })?;
         self.push(Node::Object(Object { origin, callable, args, kwargs, states: &[], items: &[], appended: &[] }))
     }
 

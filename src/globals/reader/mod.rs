@@ -52,8 +52,8 @@ pub struct Reader<'a> {
     meta_storages: HashMap<(usize, String), StorageId>,
     values: Values,
     layouts: Layouts,
-    /// Storages that belong to a node itself: array bytes, nested torch files.
-    node_storages: HashMap<NodeId, StorageId>,
+    /// Storages that belong to a node itself, or to it and a call that it is an argument of: array bytes, numbers.
+    node_storages: HashMap<(NodeId, Option<NodeId>), StorageId>,
     /// Tensors that were given attributes of their own.
     attributes: HashMap<NodeId, Attributes>,
     /// The storages of torch files nested in the bytes of a node.
@@ -188,7 +188,11 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
+    /// Keeps the value of a node that has none yet.
     pub(crate) fn keep(&mut self, id: NodeId, value: &Value) -> Result<()> {
+        if self.values.get(id).is_some() {
+            return Ok(());
+        }
         self.options.debit(VALUE_BYTES).map_err(|e| e.at(&self.place(id)))?;
         self.values.insert(id, value);
         Ok(())

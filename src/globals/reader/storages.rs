@@ -97,11 +97,21 @@ impl Reader<'_> {
 
     /// A storage of its own for the bytes of an array, made once for each node that holds them.
     pub(crate) fn own_storage(&mut self, node: NodeId, content: Content, len: u64, place: Place) -> Result<StorageView> {
-        let id = match self.node_storages.get(&node) {
+        self.storage_of((node, None), content, len, place)
+    }
+
+    /// The same for an integer that is an argument of a call. One node may stand for all that are equal, so it is known by both.
+    pub(crate) fn argument_storage(&mut self, call: NodeId, node: NodeId, content: Content, len: u64) -> Result<StorageView> {
+        let place = self.place(node);
+        self.storage_of((node, Some(call)), content, len, place)
+    }
+
+    fn storage_of(&mut self, owner: (NodeId, Option<NodeId>), content: Content, len: u64, place: Place) -> Result<StorageView> {
+        let id = match self.node_storages.get(&owner) {
             Some(&id) => id,
             None => {
                 let id = self.push_own(Storage { key: place.to_string(), len, head: 0, content, place, big_endian: false })?;
-                self.node_storages.insert(node, id);
+                self.node_storages.insert(owner, id);
                 id
             }
         };

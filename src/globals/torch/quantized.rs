@@ -111,7 +111,10 @@ fn numbers(reader: &mut Reader<'_>, call: &Call, node: NodeId) -> Result<TensorI
     let shape: Vec<i64> = list.iter().map(|list| list.len() as i64).collect();
     let len = bytes.len() as u64;
     let content = Content::Plain(Region::memory(Bytes::from(bytes)));
-    let storage = reader.own_storage(node, content, len, reader.place(node))?;
+    let storage = match list {
+        None => reader.argument_storage(call.id, node, content, len)?,
+        Some(_) => reader.own_storage(node, content, len, reader.place(node))?,
+    };
     let declared = Declared { shape: &shape, strides: &vec![1; shape.len()], offset: 0, step_bytes: dtype.item_bytes() };
     match reader.tensor(call.id, &storage, dtype, &declared, Transform::default())? {
         Value::Tensor(id) => Ok(id),
