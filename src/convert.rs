@@ -192,7 +192,7 @@ impl Prepared {
         let pending = Pending::create(output)?;
         pending.check_room(plan.file_bytes())?;
         let extras = match &targets.extras {
-            Some(path) => Some(extras::write(&checkpoint, &options.read.limits, path)?),
+            Some(path) => Some(extras::write(&checkpoint, &read, path)?),
             None => None,
         };
         progress.start(plan.data_bytes, source.len() + 2 * plan.data_bytes);

@@ -36,6 +36,9 @@ pub struct Scanned {
     starts: HashMap<String, u64>,
 }
 
+/// The most errors of one file that are listed.
+const MAX_ERRORS: usize = 1_000;
+
 /// In a few words, what is to be said of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
@@ -119,7 +122,18 @@ impl Scanned {
             OddityKind::Unread(reason) => Some(Error::unread(&oddity.place, reason)),
             _ => None,
         });
-        self.errors.extend(unread);
+        for error in unread {
+            self.fail(error);
+        }
+    }
+
+    /// Keeps what could not be read; of thousands in one file the first ones say enough.
+    fn fail(&mut self, error: Error) {
+        match self.errors.len() {
+            0..MAX_ERRORS => self.errors.push(error),
+            MAX_ERRORS => self.errors.push(Error::new(error.code(), "more of the file cannot be read than is listed here")),
+            _ => {}
+        }
     }
 
     fn understand(&mut self, document: Document, options: &ReadOptions) {
@@ -144,7 +158,7 @@ impl Scanned {
             Err(failed) => {
                 // What this program does not know to write is no matter here: its pickles were read.
                 if !matches!(failed.error.code(), Code::OpaqueResult | Code::TensorUnsupported | Code::NoTensors | Code::ObjectArray) {
-                    self.errors.push(failed.error);
+                    self.fail(failed.error);
                 }
                 (failed.nested_pickles, failed.members)
             }
@@ -199,7 +213,7 @@ pub fn scan(path: &Path, expected: Expected, options: &ReadOptions) -> Scanned {
                         code if code != Code::LimitExceeded && !sure && container::may_be_text(path) => {
                             scanned.no_checkpoint = Some(broken.error);
                         }
-                        _ => scanned.errors.push(broken.error),
+                        _ => scanned.fail(broken.error),
                     }
                 }
             });
@@ -209,7 +223,7 @@ pub fn scan(path: &Path, expected: Expected, options: &ReadOptions) -> Scanned {
             scanned.findings.extend(error.findings().iter().cloned());
             match known && !must_be_one && !container::may_hide_pickles(path) {
                 true => scanned.no_checkpoint = Some(error),
-                false => scanned.errors.push(error),
+                false => scanned.fail(error),
             }
         }
     }

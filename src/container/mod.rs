@@ -269,7 +269,7 @@ fn look_behind(run: Result<Graph, Box<Broken>>, stream: &Bytes, start: &Place, o
 }
 
 /// What a graph takes that holds next to nothing, with its stream and what is said of its place.
-const GRAPH_BYTES: u64 = 2_048;
+const GRAPH_BYTES: u64 = 4_096;
 
 fn count_memory(run: Result<Graph, Box<Broken>>, options: &ReadOptions) -> Result<Graph, Box<Broken>> {
     let built = match &run {

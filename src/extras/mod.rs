@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::{Checkpoint, mapping_pairs, state_entries};
 use crate::error::Result;
 use crate::globals::{Meaning, meaning};
-use crate::limits::Limits;
+use crate::limits::{Limits, ReadOptions};
 use crate::names::{PathId, Paths, Step, StepKind, integer, unique_pairs};
 use crate::output::Pending;
 use crate::pickle::{Graph, Node, NodeId, Object, Text};
@@ -24,6 +24,8 @@ use crate::pickle::{Graph, Node, NodeId, Object, Text};
 const MAX_BYTES: u64 = 4096;
 /// Memory that a value takes until it is written: its key, its place in the list or map, an allocation for each.
 const VALUE_BYTES: usize = 200;
+/// A slot of a table at its usual load.
+const LEAF_BYTES: u64 = 24;
 /// Containers nested deeper than this are cut; readers of JSON overflow their stack not much further.
 const MAX_DEPTH: usize = 200;
 
@@ -31,10 +33,12 @@ const MAX_DEPTH: usize = 200;
 ///
 /// # Errors
 /// `io`, and the limit on memory when texts that the checkpoint repeats would make the file too large.
-pub(crate) fn write(checkpoint: &Checkpoint, limits: &Limits, path: &Path) -> Result<Pending> {
+pub(crate) fn write(checkpoint: &Checkpoint, options: &ReadOptions, path: &Path) -> Result<Pending> {
     let graph = &checkpoint.document.graph;
     let tensors = checkpoint.leaves.iter().map(|leaf| (leaf.node, leaf.path)).collect();
-    let mut writer = Writer { checkpoint, graph, limits, tensors, done: HashMap::new(), paths: Paths::default(), bytes: graph.memory() };
+    let (done, paths) = (HashMap::new(), Paths::default());
+    options.debit(checkpoint.leaves.len() as u64 * LEAF_BYTES)?;
+    let mut writer = Writer { checkpoint, graph, limits: &options.limits, tensors, done, paths, bytes: options.memory() };
     let value = writer.run()?;
     Pending::with_content(path, |out| writeln!(out, "{value:#}"))
 }

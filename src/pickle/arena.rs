@@ -38,6 +38,8 @@ const _: () = assert!(size_of::<Packed>() == 12);
 type Slot = u32;
 const EMPTY: Slot = u32::MAX;
 
+/// From so many rows on room is set aside for the rest of them; most pickles have fewer, and a file may have a million of those.
+pub(super) const MANY: usize = 1 << 16;
 /// Room is set aside for a stream of at most this size: behind the pickle of an old checkpoint follow gigabytes of data.
 pub(super) const MAX_RESERVED_BYTES: usize = 64 << 20;
 
@@ -88,6 +90,7 @@ pub(super) enum Growing<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arena {
     nodes: Vec<Packed>,
+    stream_bytes: usize,
     /// For each node the low half of the offset of the opcode that made it.
     offsets: Vec<u32>,
     /// The nodes from which on the high half is one more. A stream starts with zero.
@@ -103,12 +106,16 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Sets room aside for the nodes of a stream, as many as streams of tensors have.
-    pub fn reserve(&mut self, stream_bytes: usize) {
-        let bytes = stream_bytes.min(MAX_RESERVED_BYTES);
-        reserve(&mut self.nodes, bytes / 8);
-        reserve(&mut self.offsets, bytes / 8);
-        reserve(&mut self.ids, bytes / 4);
+    /// An arena for the nodes of a stream.
+    pub fn for_stream(bytes: usize) -> Self {
+        Arena { stream_bytes: bytes.min(MAX_RESERVED_BYTES), ..Arena::default() }
+    }
+
+    /// Sets room aside for as many nodes as streams of tensors of this size have.
+    fn reserve(&mut self) {
+        reserve(&mut self.nodes, self.stream_bytes / 8);
+        reserve(&mut self.offsets, self.stream_bytes / 8);
+        reserve(&mut self.ids, self.stream_bytes / 4);
     }
 
     pub fn len(&self) -> usize {
@@ -121,6 +128,9 @@ impl Arena {
     /// The limit on memory, when there are more than can be counted.
     pub fn push(&mut self, node: Node<'_>, offset: u64, high: &mut u32) -> Result<NodeId> {
         let id = NodeId(countable(self.nodes.len())?);
+        if self.nodes.len() == MANY {
+            self.reserve();
+        }
         let packed = match node {
             Node::None => Packed::None,
             Node::Bool(value) => Packed::Bool(value),

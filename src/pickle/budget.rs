@@ -36,4 +36,4 @@ pub(super) const STATE_BYTES: usize = 16;
 pub(super) const GIFTS_BYTES: usize = size_of::<Gifts>() + 48;
 /// A row of the table of globals and one of those by their names, both with room to grow, the allocations of four texts, and a row of
 /// the record.
-pub(super) const GLOBAL_BYTES: usize = 2 * (size_of::<GlobalUse>() + size_of::<((String, String), GlobalId)>()) + 4 * 16 + 160;
+pub(super) const GLOBAL_BYTES: usize = 2 * (size_of::<GlobalUse>() + size_of::<((String, String), GlobalId)>()) + 4 * 16 + 256;

@@ -8,7 +8,7 @@ use ::bytes::Bytes;
 
 use crate::error::{self, Error, Result};
 use crate::limits::Limits;
-use crate::pickle::arena::{Gifts, Growing, MAX_STREAM_BYTES};
+use crate::pickle::arena::{Arena, Gifts, Growing, MAX_STREAM_BYTES};
 use crate::pickle::between::{Between, Nothing};
 use crate::pickle::broken::Broken;
 use crate::pickle::budget::{
@@ -41,7 +41,7 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
     let mut machine = Machine {
         graph: Graph::of(Stream::new(stream.clone(), start.clone())),
         stack: Stack::default(),
-        memo: Memo::default(),
+        memo: Memo::for_stream(stream.len()),
         global_ids: HashMap::new(),
         singletons: [None; 4],
         ints: RecentInts::default(),
@@ -50,8 +50,7 @@ pub fn run_with(stream: &Bytes, start: &Place, limits: &Limits, between: &mut dy
         offset: 0,
         offset_high: 0,
     };
-    machine.graph.nodes.reserve(stream.len());
-    machine.memo.reserve(stream.len());
+    machine.graph.nodes = Arena::for_stream(stream.len());
     let mut decoder = Decoder::new(stream, start, limits);
     let result = machine.run(&mut decoder, limits, between);
     machine.graph.memory = machine.budget.used;

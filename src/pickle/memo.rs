@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::pickle::arena::MAX_RESERVED_BYTES;
+use crate::pickle::arena::{MANY, MAX_RESERVED_BYTES};
 use crate::pickle::node::NodeId;
 use crate::room::reserve;
 
@@ -14,12 +14,13 @@ pub(super) struct Memo {
     dense: Vec<NodeId>,
     /// The others.
     sparse: HashMap<u32, NodeId>,
+    stream_bytes: usize,
 }
 
 impl Memo {
-    /// Sets room aside for the entries of a stream.
-    pub fn reserve(&mut self, stream_bytes: usize) {
-        reserve(&mut self.dense, stream_bytes.min(MAX_RESERVED_BYTES) / 8);
+    /// A memo for a stream.
+    pub fn for_stream(bytes: usize) -> Self {
+        Memo { stream_bytes: bytes.min(MAX_RESERVED_BYTES), ..Memo::default() }
     }
 
     pub fn get(&self, index: u32) -> Option<NodeId> {
@@ -34,6 +35,9 @@ impl Memo {
         }
         if index as usize != self.dense.len() {
             return self.sparse.insert(index, value).is_none();
+        }
+        if self.dense.len() == MANY {
+            reserve(&mut self.dense, self.stream_bytes / 8);
         }
         self.dense.push(value);
         // It may have been set before those that are below it.
