@@ -23,6 +23,9 @@ pub struct Input {
     pub(crate) sha256: Arc<OnceLock<Sha>>,
 }
 
+/// What a document takes beside its pickles.
+const DOCUMENT_BYTES: u64 = 2_048;
+
 enum Form {
     Checkpoint(Box<dyn FnOnce() -> Outcome>),
     Bundle(Bundle),
@@ -168,6 +171,10 @@ impl Input {
             breaks.take::<Document>(Err(error.into()));
         }
         for packaged in &checkpoints {
+            if let Err(error) = self.read.debit(DOCUMENT_BYTES) {
+                breaks.take::<Document>(Err(error.at(&Place::start_of(&packaged.name)).into()));
+                break;
+            }
             match breaks.take(open(packaged, &self.read)) {
                 Some(document) if checkpoint::holds_tensors(&document, &self.read) => with_tensors.push((packaged.name.clone(), document)),
                 Some(document) => others.push(document),

@@ -67,6 +67,8 @@ limits! {
     /// Bytes that a compressed file may hold; 0 stands for the larger of 48 times its size and 3 GiB, and where decoding is slow
     /// (bzip2, lzma, xz) of 32 times and 2 GiB. Stops decompression bombs.
     decompressed_bytes, "decompressed-bytes" = 0;
+    /// Checkpoints of one bundle. Stops a million files that take a second for a thousand.
+    checkpoints, "checkpoints" = 100_000;
     /// Entries of a zip archive.
     zip_entries, "zip-entries" = 1_000_000;
     /// Digits of an integer written as text, as CPython allows.

@@ -72,6 +72,9 @@ impl Bundle {
     pub fn contents(self, options: &ReadOptions) -> Contents {
         let mut found = Contents::default();
         self.collect("", options, 1, &mut found);
+        if let Err(error) = options.limits.checkpoints(found.checkpoints.len() as u64) {
+            found.refused.get_or_insert(error);
+        }
         found
     }
 

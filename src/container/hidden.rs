@@ -8,7 +8,7 @@ use crate::container::zip_fields::u16_at;
 use crate::container::{HEAD_BYTES, Member, bare_pickle, built, has_magic, head, is_sure, peek, run, run_only};
 use crate::error::Code;
 use crate::limits::{Pace, ReadOptions};
-use crate::pickle::{Broken, Graph, Node};
+use crate::pickle::{Broken, Graph, Node, OddityKind};
 use crate::place::Place;
 use crate::source::Region;
 
@@ -44,6 +44,22 @@ pub(super) fn in_member(member: &Member, options: &ReadOptions, depth: u64) -> V
         Ok(region) => in_region(&region, &member.place(), options, depth),
         Err(_) => Vec::new(),
     }
+}
+
+/// The same for several members. When the memory for all pickles is used up, the first one that cannot be read says so, and no more
+/// are tried.
+pub(super) fn in_members<'a>(members: impl Iterator<Item = &'a Member>, options: &ReadOptions, depth: u64) -> Vec<Graph> {
+    let mut graphs = Vec::new();
+    for member in members {
+        let is_spent = options.memory() >= options.limits.memory_bytes;
+        let found = in_member(member, options, depth);
+        let is_said = found.iter().any(|graph| graph.oddities().iter().any(|oddity| matches!(oddity.what, OddityKind::Unread(_))));
+        graphs.extend(found);
+        if is_spent && is_said {
+            break;
+        }
+    }
+    graphs
 }
 
 /// Pickles in the bytes that a pickle holds, also as the text that protocols below 3 make of bytes.

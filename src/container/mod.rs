@@ -236,7 +236,8 @@ fn run_only(stream: &Bytes, start: &Place, options: &ReadOptions) -> Result<Grap
 /// What a pickle built, whole or until it broke, as far as it is worth keeping; the memory of what is not is given back.
 fn built(graphs: Vec<Graph>, worth: impl Fn(&Graph) -> bool, options: &ReadOptions) -> Vec<Graph> {
     let (kept, dropped): (Vec<Graph>, Vec<Graph>) = graphs.into_iter().partition(worth);
-    options.forget_memory(options.memory().saturating_sub(dropped.iter().map(Graph::memory).sum()));
+    let given_back = dropped.iter().map(|graph| graph.memory() + GRAPH_BYTES).sum();
+    options.forget_memory(options.memory().saturating_sub(given_back));
     kept
 }
 

@@ -68,7 +68,7 @@ pub(super) fn peek(region: &Region, start: &Place, options: &ReadOptions, depth:
     let error = error.with_findings(&findings);
     let options = options.clone();
     Ok(Inner::Document(Box::new(move || {
-        graphs.extend(members.iter().flat_map(|member| hidden::in_member(member, &options, depth + 1)));
+        graphs.extend(hidden::in_members(members.iter(), &options, depth + 1));
         Err(Box::<Broken>::from(error).after(graphs))
     })))
 }
@@ -82,7 +82,7 @@ fn with_the_rest(opened: Outcome, findings: Vec<Finding>, graphs: Vec<Graph>, op
     document.side_pickles.extend(graphs);
     let is_data = document.are_storages();
     let others = document.members.iter().zip(is_data).filter(|(member, is_data)| !member.structural && (options.everywhere || !is_data));
-    let hidden: Vec<Graph> = others.flat_map(|(member, _)| hidden::in_member(member, options, depth + 1)).collect();
+    let hidden = hidden::in_members(others.map(|(member, _)| member), options, depth + 1);
     document.side_pickles.extend(hidden);
     document.findings.splice(0..0, findings);
     Ok(document)
