@@ -201,7 +201,12 @@ impl Prepared {
         for planned in &plan.tensors {
             needed[checkpoint.tensor(planned.tensor).storage.index()] = true;
         }
-        let storages = checkpoint.storage_ids().zip(&needed).map(|(id, needed)| needed.then(|| checkpoint.storage(id)));
+        let mut spooled = HashSet::new();
+        let storages = checkpoint.storage_ids().zip(&needed).map(|(id, needed)| {
+            let storage = needed.then(|| checkpoint.storage(id));
+            spooled.extend(storage.as_ref().and_then(|storage| storage.member().map(str::to_owned)));
+            storage
+        });
         let opened = Opened::open(storages, filenames::folder_of(output), &options.read)?;
 
         // The source is read once from start to end for its digest, unless another checkpoint of the same bundle was converted
@@ -226,8 +231,6 @@ impl Prepared {
         if hashed_before {
             findings.extend(digest::unread_members(members.iter().filter(|m| !m.deflated && !m.is_archive), &read)?);
         }
-        let spooled = checkpoint.storage_ids().zip(&needed).filter(|(_, needed)| **needed);
-        let spooled: HashSet<String> = spooled.filter_map(|(id, _)| checkpoint.storage(id).member().map(str::to_owned)).collect();
         let members = checkpoint.document.members.iter().filter(|member| !member.is_archive);
         let unread = members.filter(|member| match member.deflated {
             // Of those that were read for their pickles it is known; of some only the head was read, and a damaged one may say that

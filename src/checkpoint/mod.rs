@@ -171,10 +171,7 @@ impl Checkpoint {
 
     /// The storage with this id.
     pub fn storage(&self, id: StorageId) -> Storage {
-        match &self.storages[id.index()] {
-            Referred::Stored(space, number) => self.document.stored(*space, *number),
-            Referred::Own(storage) => Storage::clone(storage),
-        }
+        self.document.referred(&self.storages[id.index()])
     }
 
     /// Every storage that the graph refers to, in the order in which it does.

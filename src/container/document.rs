@@ -127,8 +127,16 @@ impl Document {
     }
 
     /// A storage of one of its spaces.
-    pub(crate) fn stored(&self, space: u32, number: u32) -> Storage {
+    fn stored(&self, space: u32, number: u32) -> Storage {
         self.spaces[space as usize].storage(number, &self.members)
+    }
+
+    /// A storage that something refers to.
+    pub(crate) fn referred(&self, storage: &Referred) -> Storage {
+        match storage {
+            Referred::Stored(space, number) => self.stored(*space, *number),
+            Referred::Own(storage) => Storage::clone(storage),
+        }
     }
 
     /// For each member, whether it is a storage.

@@ -1,5 +1,6 @@
 //! The byte buffers that the persistent ids of a pickle mean, by key.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -173,13 +174,12 @@ impl Members {
         &members[self.first + self.rows[number as usize].0 as usize]
     }
 
-    fn key<'a>(&self, number: u32, members: &'a [Member]) -> Option<std::borrow::Cow<'a, str>> {
+    fn key<'a>(&self, number: u32, members: &'a [Member]) -> Option<Cow<'a, str>> {
         tail(self.member(number, members).name(), self.rows[number as usize].1)
     }
 }
 
-fn tail(name: std::borrow::Cow<'_, str>, from: u32) -> Option<std::borrow::Cow<'_, str>> {
-    use std::borrow::Cow;
+fn tail(name: Cow<'_, str>, from: u32) -> Option<Cow<'_, str>> {
     match name {
         Cow::Borrowed(name) => name.get(from as usize..).map(Cow::Borrowed),
         Cow::Owned(name) => name.get(from as usize..).map(|key| Cow::Owned(key.to_owned())),

@@ -67,10 +67,7 @@ impl Reader<'_> {
         self.nested_pickles.append(&mut found.nested_pickles);
         self.nested_pickles.append(&mut document.side_pickles);
         let storage = match &root {
-            Ok(Value::Storage(view)) => match found.storages.swap_remove(view.id.index()) {
-                Referred::Stored(space, number) => Some((*view, Box::new(document.stored(space, number)))),
-                Referred::Own(storage) => Some((*view, storage)),
-            },
+            Ok(Value::Storage(view)) => Some((*view, document.referred(&found.storages[view.id.index()]))),
             _ => None,
         };
         self.nested_pickles.push(document.graph);
@@ -78,7 +75,7 @@ impl Reader<'_> {
         let Some((view, storage)) = storage else {
             return Err(Error::new(Code::TensorUnsupported, "a nested torch file holds something else than one storage").at(&place));
         };
-        let id = self.push_storage(Referred::Own(storage))?;
+        let id = self.push_storage(Referred::Own(Box::new(storage)))?;
         let view = StorageView { id, ..view };
         self.nested.insert(node, view);
         Ok(Value::Storage(view))

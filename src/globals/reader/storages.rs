@@ -131,10 +131,7 @@ impl Reader<'_> {
     }
 
     fn storage(&self, id: StorageId) -> Storage {
-        match &self.storages[id.index()] {
-            Referred::Stored(space, number) => self.document.stored(*space, *number),
-            Referred::Own(storage) => Storage::clone(storage),
-        }
+        self.document.referred(&self.storages[id.index()])
     }
 
     fn is_meta(&self, id: StorageId) -> bool {
