@@ -252,6 +252,7 @@ impl Prepared {
         };
         let companions = checkpoint.document.companions.iter().map(hashed_companion).collect::<Result<Vec<_>>>()?;
         let manifest = Manifest::seal(ledger, source_sha256, &companions, &verified, &findings);
+        progress.syncs();
         targets.publish(pending, &manifest, extras, &verified)?;
         Ok(Converted { output: targets.output, manifest_path: targets.manifest, manifest })
     }

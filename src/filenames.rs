@@ -1,5 +1,6 @@
 //! How files are named after one another: an output after its input, a manifest after its output.
 
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// Endings that the name of a checkpoint loses; any other ending is kept as part of the name.
@@ -100,6 +101,65 @@ pub fn resolved(path: &Path) -> Option<PathBuf> {
     }
 }
 
+/// Which file a path leads to, there or to come: two paths to one file have the same, until one of them is made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    there: There,
+    /// What is still to be made in it.
+    to_come: Vec<OsString>,
+}
+
+impl Identity {
+    /// The identity of the file at `path`.
+    pub fn of(path: &Path) -> Identity {
+        if let Some(there) = There::at(path) {
+            return Identity { there, to_come: Vec::new() };
+        }
+        match path.components().next_back() {
+            Some(Component::Normal(name)) => {
+                let mut folder = Identity::of(folder_of(path));
+                folder.to_come.push(name.to_owned());
+                folder
+            }
+            // `..` after a folder that does not exist leads back to where that folder will be.
+            Some(Component::ParentDir) => {
+                let mut folder = Identity::of(path.parent().unwrap_or(Path::new("")));
+                folder.to_come.pop();
+                folder
+            }
+            _ => Identity { there: There::nowhere(path), to_come: Vec::new() },
+        }
+    }
+}
+
+/// A file or folder that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum There {
+    /// By its device and its number on it.
+    #[cfg(unix)]
+    Number(u64, u64),
+    /// By its path.
+    Path(PathBuf),
+}
+
+impl There {
+    #[cfg(unix)]
+    fn at(path: &Path) -> Option<There> {
+        use std::os::unix::fs::MetadataExt;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        path.metadata().ok().map(|metadata| There::Number(metadata.dev(), metadata.ino()))
+    }
+
+    #[cfg(not(unix))]
+    fn at(path: &Path) -> Option<There> {
+        path.canonicalize().ok().map(There::Path)
+    }
+
+    fn nowhere(path: &Path) -> There {
+        There::Path(path.to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +171,31 @@ mod tests {
         std::fs::write(&input, b"x").unwrap();
         assert_eq!(relative(&input, folder.path()), "model.pt");
         assert_eq!(relative(&input, &folder.path().join("new/out")), "../../model.pt");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn two_ways_to_one_file_are_seen_also_when_it_does_not_exist_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("a")).unwrap();
+        std::fs::write(path("a/x"), b"x").unwrap();
+        std::os::unix::fs::symlink(path("a"), path("link")).unwrap();
+        std::fs::hard_link(path("a/x"), path("second")).unwrap();
+        for (one, other) in [
+            ("a/x", "link/x"),
+            ("a/x", "second"),
+            ("a/new", "link/new"),
+            ("a/new/deeper", "link/./new/deeper"),
+            ("a/new", "a/missing/../new"),
+            ("a/new", "link/missing/deeper/../../new"),
+        ] {
+            assert_eq!(Identity::of(&path(one)), Identity::of(&path(other)), "{one} {other}");
+        }
+        for (one, other) in [("a/x", "a/y"), ("a/y", "y"), ("a/new", "new"), ("a/x/y", "a/y")] {
+            assert_ne!(Identity::of(&path(one)), Identity::of(&path(other)), "{one} {other}");
+        }
+        assert_eq!(Identity::of(Path::new("missing")), Identity::of(Path::new("./missing")));
     }
 
     #[test]

@@ -42,6 +42,7 @@
 //!
 //! [`inspect`] is steps 1 to 5. Errors are [`Error`]s with a stable [`error::Code`], a place and advice.
 
+pub mod batch;
 mod checkpoint;
 mod container;
 pub mod convert;
@@ -55,6 +56,7 @@ pub mod finding;
 mod globals;
 pub mod input;
 pub mod inspect;
+pub mod jobs;
 pub mod ledger;
 pub mod limits;
 pub mod manifest;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{self, Error, Result};
-use crate::filenames::{folder_of, manifest_path, resolved};
+use crate::filenames::{Identity, folder_of, manifest_path};
 use crate::manifest::Manifest;
 use crate::temporary;
 use crate::verify::Verified;
@@ -38,9 +38,10 @@ impl Targets {
         let targets = Targets { output: output.to_owned(), manifest: manifest_path(output), extras: extras.map(Path::to_owned), replace };
         let mut named = vec![("the input", input), ("the output", output), ("the manifest", &targets.manifest)];
         named.extend(extras.map(|extras| ("the extras file", extras)));
+        let identities: Vec<Identity> = named.iter().map(|(_, path)| Identity::of(path)).collect();
         for (i, (what, path)) in named.iter().enumerate() {
-            if let Some((other, _)) = named[..i].iter().find(|(_, earlier)| same_file(earlier, path)) {
-                return Err(error::same_file(what, other, path));
+            if let Some(same) = identities[..i].iter().position(|earlier| *earlier == identities[i]) {
+                return Err(error::same_file(what, named[same].0, path));
             }
         }
         let special =
@@ -59,11 +60,6 @@ impl Targets {
         }
         Ok(targets)
     }
-}
-
-/// Whether two paths are one file, also when it does not exist yet.
-fn same_file(a: &Path, b: &Path) -> bool {
-    resolved(a).zip(resolved(b)).map_or(a == b, |(a, b)| a == b)
 }
 
 fn is_manifest(path: &Path) -> bool {

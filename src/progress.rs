@@ -6,6 +6,8 @@ pub trait Progress: Sync {
     fn start(&self, bytes: u64, work: u64);
     /// `work` bytes more are read or written.
     fn advance(&self, work: u64);
+    /// All is computed and written; what is left is to wait for the disk.
+    fn syncs(&self) {}
     /// Whether the work is no longer wanted. It then ends with an error and leaves nothing behind.
     fn cancelled(&self) -> bool {
         false

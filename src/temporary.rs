@@ -8,10 +8,12 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use tempfile::{Builder, NamedTempFile};
+
+use crate::filenames::Identity;
 
 const PREFIX: &str = ".depickle-";
 const SUFFIX: &str = ".tmp";
@@ -79,9 +81,8 @@ pub(crate) fn second_name(path: &Path, beside: &File) -> Option<NamedTempFile<()
 /// locked and would itself look abandoned. Once for each folder, so that a bundle of many checkpoints does not list its
 /// folder for each of them. Best effort: a rest harms nobody.
 fn sweep(folder: &Path, mine: Option<&File>) {
-    static SWEPT: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
-    let Ok(resolved) = folder.canonicalize() else { return };
-    if !SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(resolved) {
+    static SWEPT: LazyLock<Mutex<HashSet<Identity>>> = LazyLock::new(Mutex::default);
+    if !SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(Identity::of(folder)) {
         return;
     }
     let (Ok(entries), Some(Ok(mine))) = (fs::read_dir(folder), mine.map(File::metadata)) else { return };

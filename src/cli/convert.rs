@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args as ClapArgs;
-use depickle::convert::{Prepared, prepare_input, prepare_packaged};
-use depickle::error::Code;
-use depickle::filenames::{bundle_output, default_output, existing_folder_of, folder_of, manifest_path, packaged_output, resolved};
-use depickle::input::Input;
+use depickle::batch::{self, Done, Outcome, Target};
+use depickle::filenames::{Identity, bundle_output, default_output, folder_of};
+use depickle::jobs::{self, Claims, Jobs, OnTurn, Ticket, Turn};
 use depickle::ledger::FindingRecord;
 use depickle::report::{json, text};
 use depickle::{ConvertOptions, Error};
 
 use super::options::{DenyArg, InputArgs};
-use super::progress::{Bar, stop_requested};
+use super::printer::{Printer, Said};
+use super::progress::{Board, stop_requested};
 use super::sandbox::{self, Access};
 
 /// Convert checkpoints to safetensors, verify the result and write its manifest
@@ -49,6 +49,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
+    /// Files that are converted side by side; default: what suits the machine
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+
     /// Say what would be written, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -78,94 +82,113 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
         Err(error) => return super::report(Path::new("convert"), &error),
     };
     options.sandbox = sandbox::enter(sandboxed, &access(args, folder.as_deref()));
-    let inputs: HashSet<PathBuf> = args.inputs.iter().filter_map(|input| resolved(input)).collect();
-    let mut run = Run { args, options: &options, inputs, targets: HashSet::new() };
-    let mut worst = 0;
-    for input in &args.inputs {
-        worst = worst.max(run.convert(input, folder.as_deref()));
-        if stop_requested().load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    worst
+    Run::new(args, &options, folder.as_deref()).run()
 }
 
 struct Run<'a> {
     args: &'a Args,
     options: &'a ConvertOptions,
-    inputs: HashSet<PathBuf>,
-    /// The outputs so far.
-    targets: HashSet<PathBuf>,
+    folder: Option<&'a Path>,
+    /// Bytes of each input, as far as they can be told.
+    sizes: Vec<u64>,
+    inputs: HashSet<Identity>,
+    claims: Claims,
+    board: Board,
+    printer: Printer,
 }
 
-impl Run<'_> {
-    /// Converts one input; into `folder`, if the outputs go to one.
-    fn convert(&mut self, input: &Path, folder: Option<&Path>) -> u8 {
-        let output = output_of(input, self.args, folder);
-        // What only plans leaves the place of the output alone.
-        let scratch = (!self.args.dry_run).then(|| existing_folder_of(&output));
-        let opened = match Input::open(input, &self.options.read, scratch) {
-            Ok(opened) => opened,
-            Err(error) => return refused(input, self.args, &error),
-        };
-        let names: Option<Vec<String>> = opened.checkpoints().map(|names| names.into_iter().map(str::to_owned).collect());
-        // -o with the name of a file asks for one file.
-        let one_file = folder.is_none() && self.args.output.is_some();
-        match names {
-            Some(names) if !names.is_empty() && !one_file => self.unpack(input, &opened, &names, &bundle_output(input, folder)),
-            _ => match self.claim(&output) {
-                Ok(()) => write(input, &output, self.args, self.options, prepare_input(opened, &output, self.options)),
-                Err(error) => refused(input, self.args, &error),
-            },
+impl<'a> Run<'a> {
+    fn new(args: &'a Args, options: &'a ConvertOptions, folder: Option<&'a Path>) -> Self {
+        let sizes: Vec<u64> = args.inputs.iter().map(|input| input.metadata().map_or(0, |metadata| metadata.len())).collect();
+        Run {
+            args,
+            options,
+            folder,
+            inputs: args.inputs.iter().map(|input| Identity::of(input)).collect(),
+            claims: Claims::default(),
+            board: Board::new("converting", sizes.len() as u64, sizes.iter().sum(), args.quiet || args.json || args.dry_run),
+            printer: Printer::default(),
+            sizes,
         }
     }
 
-    /// Converts every checkpoint of a bundle to a file of its own.
-    fn unpack(&mut self, input: &Path, opened: &Input, names: &[String], folder: &Path) -> u8 {
-        let (mut worst, mut converted, mut empty) = (0, 0, Vec::new());
-        if self.args.extras.is_some() && names.len() > 1 {
-            let error =
-                Error::usage("--extras takes the values of one checkpoint, and this is a bundle of several; name one output file with -o");
-            return refused(input, self.args, &error);
-        }
-        for (index, name) in names.iter().enumerate() {
-            let (shown, output) = (input.join(name), folder.join(packaged_output(name)));
-            let claimed = self.claim(&output).map_err(|_| Error::outputs_collide(&output));
-            let prepared = claimed.and_then(|()| prepare_packaged(opened, index, &output, self.options));
-            match prepared {
-                // Beside weights, bundles hold pickles of other things.
-                Err(error) if matches!(error.code(), Code::NoTensors | Code::ObjectArray) => empty.push((shown, error)),
-                prepared => {
-                    let code = write(&shown, &output, self.args, self.options, prepared);
-                    converted += u32::from(code == 0);
-                    worst = worst.max(code);
-                }
-            }
-            if stop_requested().load(Ordering::Relaxed) {
-                return worst;
-            }
-        }
-        for (shown, error) in &empty {
-            if converted == 0 && worst == 0 {
-                refused(shown, self.args, error);
-            } else {
-                skipped(shown, self.args, error);
-            }
-        }
-        if converted == 0 && worst == 0 { 1 } else { worst }
+    fn run(&self) -> u8 {
+        let jobs = Jobs::new(self.args.jobs, self.args.threads);
+        let weigh = |index: usize| jobs::useful_threads(self.sizes[index]);
+        let mut worst = 0;
+        jobs.run(self.args.inputs.len(), weigh, |index, turn| self.convert(index, turn), |_, code: u8| worst = worst.max(code));
+        worst
+    }
+
+    /// Converts one input.
+    fn convert(&self, index: usize, turn: Turn<'_>) -> u8 {
+        let ticket = self.claims.ticket(index);
+        let converted = match stop_requested().load(Ordering::Relaxed) {
+            true => 0,
+            false => self.convert_with(index, turn, ticket),
+        };
+        converted.max(self.board.aside(|| self.printer.end(index)))
+    }
+
+    fn convert_with(&self, index: usize, turn: Turn<'_>, ticket: Ticket<'_>) -> u8 {
+        let input = &self.args.inputs[index];
+        let mut options = self.options.clone();
+        options.threads = turn.threads();
+        // -o with the name of a file asks for one file.
+        let to_one_file = self.folder.is_none() && self.args.output.is_some();
+        let bundle = (!to_one_file).then(|| bundle_output(input, self.folder));
+        let target = Target { file: output_of(input, self.args, self.folder), folder: bundle };
+        let claim = |outputs: &[PathBuf]| {
+            let ticket = ticket;
+            outputs.iter().map(|output| self.claim(&ticket, output)).collect()
+        };
+        let progress = OnTurn::new(self.board.file(&input.to_string_lossy(), self.sizes[index]), turn);
+        let mut worst = 0;
+        batch::convert(input, &target, &options, self.args.dry_run, claim, &progress, &mut |done| {
+            let said = self.told(&done);
+            worst = worst.max(self.board.aside(|| self.printer.print(index, said)));
+        });
+        worst
     }
 
     /// Notes an output, which no other input may have.
-    fn claim(&mut self, output: &Path) -> depickle::Result<()> {
-        let target = resolved(output).unwrap_or_else(|| output.to_owned());
-        if self.inputs.contains(&target) && self.args.inputs.len() > 1 {
+    fn claim(&self, ticket: &Ticket<'_>, output: &Path) -> depickle::Result<()> {
+        if self.args.inputs.len() > 1 && self.inputs.contains(&Identity::of(output)) {
             return Err(Error::usage(format!("the output {} is also an input", output.display())));
         }
-        if !self.targets.insert(target) {
+        if !ticket.claim(output) {
             let message = format!("{} is the output of two inputs; convert them into different folders", output.display());
             return Err(Error::usage(message));
         }
         Ok(())
+    }
+
+    /// What is to be said of a checkpoint.
+    fn told(&self, done: &Done) -> Said {
+        let Done { input, output, outcome } = done;
+        let (json, quiet) = (self.args.json, self.args.quiet);
+        let mut said = Said::default();
+        match outcome {
+            Outcome::Converted(converted) if json => said.data = json::line(&json::Conversion::done(input, converted)) + "\n",
+            Outcome::Converted(_) if quiet => {}
+            Outcome::Converted(converted) => {
+                said.message = text::converted(input, output, &converted.manifest_path, converted.manifest.ledger());
+            }
+            Outcome::Planned(ledger) if json => said.data = json::line(&json::Conversion::planned(input, ledger)) + "\n",
+            Outcome::Planned(ledger) => said.data = text::planned(input, output, ledger),
+            Outcome::Skipped(error) if json => said.data = json::line(&json::Conversion::skipped(input, error)) + "\n",
+            Outcome::Skipped(_) if quiet => {}
+            Outcome::Skipped(error) => said.message = text::skipped(input, error),
+            Outcome::Refused(error) => {
+                if json {
+                    let findings: Vec<FindingRecord> = error.findings().iter().map(FindingRecord::from).collect();
+                    said.data = json::line(&json::Conversion::refused(input, error, &findings)) + "\n";
+                }
+                said.message = super::described(input, error);
+                said.code = error.exit_code();
+            }
+        }
+        said
     }
 }
 
@@ -215,48 +238,4 @@ fn folder(args: &Args) -> depickle::Result<Option<PathBuf>> {
             Err(Error::usage(message))
         }
     }
-}
-
-/// Writes what was prepared, and says what was done; `input` is what to call it.
-fn write(input: &Path, output: &Path, args: &Args, options: &ConvertOptions, prepared: depickle::Result<Prepared>) -> u8 {
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return refused(input, args, &error),
-    };
-    if args.dry_run {
-        return match args.json {
-            true => super::print(&(json::line(&json::Conversion::planned(input, &prepared.ledger)) + "\n")),
-            false => super::print(&text::planned(input, output, &prepared.ledger)),
-        };
-    }
-    let bar = Bar::new("converting", args.quiet || args.json);
-    let result = prepared.write(output, options, &bar);
-    drop(bar);
-    match result {
-        Ok(converted) if args.json => super::print(&(json::line(&json::Conversion::done(input, &converted)) + "\n")),
-        Ok(converted) => {
-            if !args.quiet {
-                super::say(&text::converted(input, output, &manifest_path(output), converted.manifest.ledger()));
-            }
-            0
-        }
-        Err(error) => refused(input, args, &error),
-    }
-}
-
-/// Says that a checkpoint of a bundle was left alone.
-fn skipped(input: &Path, args: &Args, error: &Error) {
-    if args.json {
-        super::print(&(json::line(&json::Conversion::skipped(input, error)) + "\n"));
-    } else if !args.quiet {
-        super::say(&text::skipped(input, error));
-    }
-}
-
-fn refused(input: &Path, args: &Args, error: &Error) -> u8 {
-    if args.json {
-        let findings: Vec<FindingRecord> = error.findings().iter().map(FindingRecord::from).collect();
-        super::print(&(json::line(&json::Conversion::refused(input, error, &findings)) + "\n"));
-    }
-    super::report(input, error)
 }

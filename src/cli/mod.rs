@@ -3,6 +3,7 @@
 mod convert;
 mod inspect;
 mod options;
+mod printer;
 mod progress;
 mod sandbox;
 mod scan;
@@ -93,6 +94,12 @@ const MAX_SHOWN: usize = 10;
 
 /// Reports an error and gives its exit code.
 fn report(subject: &std::path::Path, error: &Error) -> u8 {
+    say(&described(subject, error));
+    error.exit_code()
+}
+
+/// An error with all that is said of it.
+fn described(subject: &std::path::Path, error: &Error) -> String {
     let subject = printable(&subject.to_string_lossy()).into_owned();
     let message = printable(&error.to_string()).into_owned();
     // Errors of the system name the file themselves.
@@ -112,6 +119,5 @@ fn report(subject: &std::path::Path, error: &Error) -> u8 {
     if dangerous.len() > MAX_SHOWN {
         text.push_str(&format!("  and {}\n", depickle::text::count((dangerous.len() - MAX_SHOWN) as u64, "more finding")));
     }
-    say(&text);
-    error.exit_code()
+    text
 }

@@ -8,7 +8,7 @@ use depickle::report::json;
 use depickle::text::{bytes, count, printable};
 use depickle::verify::check_manifest;
 
-use super::progress::Bar;
+use super::progress::Board;
 use super::sandbox::{self, Access};
 
 /// Compare outputs with their manifests, and with their sources where those are still there
@@ -78,9 +78,7 @@ fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn verify(manifest: &Path, args: &Args) -> u8 {
-    let bar = Bar::new("verifying", args.quiet || args.json);
-    let result = check_manifest(manifest, &bar);
-    drop(bar);
+    let result = check_manifest(manifest, &Board::new("verifying", 1, 0, args.quiet || args.json).file("", 0));
     match result {
         Ok(report) => {
             if args.json {

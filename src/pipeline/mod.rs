@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::progress::Progress;
 
 /// Bytes to digest for which another thread is worth its start.
-const BYTES_PER_THREAD: u64 = 4 << 20;
+pub(crate) const BYTES_PER_THREAD: u64 = 4 << 20;
 
 /// Bytes that are read in one order.
 pub(crate) trait Feed: Sync {

@@ -188,3 +188,36 @@ fn archives_in_archives_stay_in_the_folder_whatever_they_are_called() {
         assert!(scratch.path(&expected).is_file(), "{inner}: {}", run.stdout);
     }
 }
+
+#[test]
+fn what_is_said_and_written_does_not_depend_on_how_many_files_are_converted_at_once() {
+    let folders = ["torch-zip/2.15.0", "torch-zip/2.8.0", "torch-legacy/1.0.0", "npz", "broken", "bundles"];
+    let mut inputs: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(testdata().join(folder)).expect("a folder"))
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_file())
+        .collect();
+    inputs.sort();
+    let run = |jobs: &str| {
+        let scratch = Scratch::new();
+        let mut args = vec!["convert".into(), "--json".into(), "--jobs".into(), jobs.into(), "-o".into(), scratch.path("out/")];
+        args.extend(inputs.iter().cloned());
+        let run = depickle(&args);
+        let manifest =
+            |name: &String| name.ends_with(".manifest.json").then(|| std::fs::read(scratch.path("out").join(name)).expect("a manifest"));
+        let out = std::fs::read_dir(scratch.path("out"))
+            .expect("outputs")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = out.collect();
+        names.sort();
+        let manifests: Vec<_> = names.iter().filter_map(manifest).collect();
+        let place = scratch.path("").to_string_lossy().into_owned();
+        (run.code, run.stdout.replace(&place, ""), run.stderr.replace(&place, ""), names, manifests)
+    };
+    let one = run("1");
+    assert!(one.3.len() > 20 && one.2.contains("is the output of two inputs"), "{}", one.2);
+    for jobs in ["2", "16"] {
+        assert!(run(jobs) == one, "--jobs {jobs} gives something else");
+    }
+}

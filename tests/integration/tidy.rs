@@ -79,6 +79,8 @@ const FLOW: &[&str] = &[
     "output",
     "extras",
     "convert",
+    "batch",
+    "jobs",
     "inspect",
     "scan",
     "measured",
