@@ -34,6 +34,18 @@ pub enum Kind {
     Mismatch,
 }
 
+impl Kind {
+    /// The exit code of a run that ends with such an error.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Input | Kind::Unsupported | Kind::Limit | Kind::System => 1,
+            Kind::Usage => 2,
+            Kind::Policy => 3,
+            Kind::Mismatch => 4,
+        }
+    }
+}
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $kind:ident;)*) => {
         /// The stable reason of an error, as `--json` writes it.
@@ -138,11 +150,12 @@ struct Facts {
     place: Option<Place>,
     help: Option<String>,
     findings: Vec<Finding>,
+    disk_full: bool,
 }
 
 impl Error {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Error(Box::new(Facts { code, message: message.into(), place: None, help: None, findings: Vec::new() }))
+        Error(Box::new(Facts { code, message: message.into(), place: None, help: None, findings: Vec::new(), disk_full: false }))
     }
 
     /// An error of whoever calls this library, such as two inputs with one output.
@@ -168,8 +181,9 @@ impl Error {
         self
     }
 
+    /// Adds what to do about it, unless that is said already.
     #[must_use]
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help.get_or_insert_with(|| help.into());
         self
     }
@@ -213,12 +227,17 @@ impl Error {
 
     /// The exit code of a process that ends with this error: 1 input or system, 2 usage, 3 policy, 4 mismatch.
     pub fn exit_code(&self) -> u8 {
-        match self.kind() {
-            Kind::Input | Kind::Unsupported | Kind::Limit | Kind::System => 1,
-            Kind::Usage => 2,
-            Kind::Policy => 3,
-            Kind::Mismatch => 4,
-        }
+        self.kind().exit_code()
+    }
+
+    /// Whether there was no room on the disk, so that other files would have none either.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.0.disk_full
+    }
+
+    fn full(mut self) -> Self {
+        self.0.disk_full = true;
+        self
     }
 }
 
@@ -240,7 +259,7 @@ pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Error {
     let error = Error::new(Code::Io, format!("cannot {doing} {}: {}", quoted(&path.to_string_lossy(), 300), io_reason(cause)));
     match cause.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            error.help("free some space or choose another folder with -o; nothing was left behind")
+            error.full().help("free some space or choose another folder with -o; nothing was left behind")
         }
         io::ErrorKind::FileTooLarge => error.help("the file system, or a limit such as that of ulimit -f, allows no file of this size"),
         io::ErrorKind::ReadOnlyFilesystem => error.help("choose another folder with -o"),
@@ -254,10 +273,18 @@ pub(crate) fn within(cause: &io::Error) -> Option<Error> {
     cause.get_ref()?.downcast_ref::<Error>().cloned()
 }
 
+/// The disk became full before all files of a store were converted.
+pub(crate) fn disk_full(left: u64) -> Error {
+    Error::new(Code::Io, format!("the disk is full; {} not converted", crate::text::count(left, "file")))
+        .full()
+        .help("free some space and run the same command again; what was converted is complete and stays")
+}
+
 /// The disk is too small for an output.
 pub(crate) fn no_room(path: &Path, needed: u64, free: u64) -> Error {
     let (path, needed, free) = (quoted(&path.to_string_lossy(), 300), bytes(needed), bytes(free));
     Error::new(Code::Io, format!("there is no room for {path}: it needs {needed}, {free} are free"))
+        .full()
         .help("free some space or choose another folder with -o; nothing was left behind")
 }
 

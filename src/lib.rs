@@ -79,6 +79,7 @@ pub mod select;
 mod source;
 mod spool;
 mod storage;
+pub mod store;
 mod temporary;
 mod tensor;
 pub mod text;

@@ -34,6 +34,11 @@ macro_rules! limits {
                 Ok(())
             }
 
+            /// Every limit, by its command-line name.
+            pub(crate) fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($name, self.$field),)*]
+            }
+
             $(#[allow(dead_code, reason = "the limit on output is a budget that depends on the input")]
             pub(crate) fn $field(&self, seen: u64) -> Result<()> {
                 if seen > self.$field { Err(exceeded($name, seen, self.$field)) } else { Ok(()) }

@@ -1,11 +1,14 @@
 //! The manifest: a ledger sealed with the digests of a verified output, and the form of its file.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 
 use crate::digest::Sha;
+use crate::filenames;
 use crate::finding::Finding;
 use crate::ledger::{FindingRecord, Ledger};
 use crate::verify::Verified;
@@ -32,6 +35,16 @@ impl Manifest {
         &self.0
     }
 
+    /// The same for another name of the source and of the output.
+    pub(crate) fn named(&self, source: String, output: &str) -> Manifest {
+        let mut ledger = self.0.clone();
+        ledger.source.path = source;
+        for record in &mut ledger.outputs {
+            output.clone_into(&mut record.path);
+        }
+        Manifest(ledger)
+    }
+
     /// Writes the manifest as it stands in its file: a record a line, so that it can be read, searched and compared.
     ///
     /// # Errors
@@ -41,6 +54,20 @@ impl Manifest {
         self.0.serialize(&mut serializer)?;
         out.write_all(b"\n")
     }
+}
+
+/// The source that the manifest in a file names; `None` when it is no manifest.
+pub(crate) fn source_of(path: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Start {
+        source: Source,
+    }
+    #[derive(Deserialize)]
+    struct Source {
+        path: String,
+    }
+    let start: Start = serde_json::from_reader(BufReader::new(File::open(path).ok()?)).ok()?;
+    Some(filenames::folder_of(path).join(start.source.path))
 }
 
 /// JSON in which the fields of the outermost value and the records in them have lines of their own, and everything

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{self, Error, Result};
-use crate::filenames::{Identity, folder_of, manifest_path};
+use crate::filenames::{Identity, existing_folder_of, folder_of, manifest_path};
 use crate::manifest::Manifest;
 use crate::temporary;
 use crate::verify::Verified;
@@ -62,7 +62,8 @@ impl Targets {
     }
 }
 
-fn is_manifest(path: &Path) -> bool {
+/// Whether a file starts as manifests do.
+pub(crate) fn is_manifest(path: &Path) -> bool {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MANIFEST_START.len() as u64).read_to_end(&mut start));
     read.is_ok() && start == MANIFEST_START
@@ -111,6 +112,17 @@ impl Pending {
         write(&mut out).and_then(|()| out.flush()).map_err(|e| error::io("write", target, &e))?;
         drop(out);
         Ok(pending)
+    }
+
+    /// Syncs it and puts it in its place; `replace` what is there.
+    ///
+    /// # Errors
+    /// `io`, `output-exists`
+    pub fn put(self, replace: bool) -> Result<()> {
+        self.sync()?;
+        let target = self.target.clone();
+        self.rename(replace)?;
+        sync_folder(folder_of(&target))
     }
 
     /// The file to write to.
@@ -217,6 +229,12 @@ impl Targets {
     fn folders(&self) -> BTreeSet<&Path> {
         [Some(&self.output), self.extras.as_ref()].into_iter().flatten().map(|path| folder_of(path)).collect()
     }
+}
+
+/// Bytes that may still be written to the file system of a folder, which may be still to be made.
+pub(crate) fn free_bytes_in(folder: &Path) -> Option<u64> {
+    let file = File::open(existing_folder_of(&folder.join("file"))).ok()?;
+    free_bytes(&file)
 }
 
 /// Bytes that may still be written to the file system of `file`.

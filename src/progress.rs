@@ -19,3 +19,21 @@ impl Progress for () {
     fn start(&self, _bytes: u64, _work: u64) {}
     fn advance(&self, _work: u64) {}
 }
+
+impl<P: Progress + Send + ?Sized> Progress for Box<P> {
+    fn start(&self, bytes: u64, work: u64) {
+        (**self).start(bytes, work);
+    }
+
+    fn advance(&self, work: u64) {
+        (**self).advance(work);
+    }
+
+    fn syncs(&self) {
+        (**self).syncs();
+    }
+
+    fn cancelled(&self) -> bool {
+        (**self).cancelled()
+    }
+}

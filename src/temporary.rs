@@ -68,6 +68,14 @@ enum Hold {
     Gone,
 }
 
+/// What `make` makes under a temporary name beside `target`.
+///
+/// # Errors
+/// Those of `make`.
+pub(crate) fn made_by(target: &Path, make: impl FnMut(&Path) -> io::Result<()>) -> io::Result<NamedTempFile<()>> {
+    builder().make_in(crate::filenames::folder_of(target), make)
+}
+
 /// A second name for a file, under which it is kept when the first one becomes another file's. `None` where there is no
 /// file, or it cannot be: not by this user, who will have to remove the name if this run is killed, or not at all.
 pub(crate) fn second_name(path: &Path, beside: &File) -> Option<NamedTempFile<()>> {

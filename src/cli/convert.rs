@@ -17,18 +17,19 @@ use super::options::{DenyArg, InputArgs};
 use super::printer::{Printer, Said};
 use super::progress::{Board, stop_requested};
 use super::sandbox::{self, Access};
+use super::store::StoreArgs;
 
 /// Convert checkpoints to safetensors, verify the result and write its manifest
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Checkpoint files, or archives of them
+    /// Checkpoint files, archives of them, or folders
     #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<PathBuf>,
+    pub(super) inputs: Vec<PathBuf>,
 
     /// The output file, or a folder for the outputs; default: beside each input. An archive of checkpoints becomes a folder,
     /// with an output for each; with the name of a file, one output with all of them
     #[arg(short, long, value_name = "OUT")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
 
     #[command(flatten)]
     input: InputArgs,
@@ -47,15 +48,15 @@ pub(super) struct Args {
 
     /// Threads that read, digest and write; default: as many as the machine runs at once
     #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    pub(super) threads: Option<NonZeroUsize>,
 
     /// Files that are converted side by side; default: what suits the machine
     #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
+    pub(super) jobs: Option<NonZeroUsize>,
 
     /// Say what would be written, and write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 
     /// Replace outputs that exist
     #[arg(long)]
@@ -63,11 +64,14 @@ pub(super) struct Args {
 
     /// Print one JSON object a file
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 
     /// Print errors only
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
 }
 
 pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
@@ -77,6 +81,17 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
     };
     options.no_tensor_hashes = args.no_tensor_hashes;
     options.threads = args.threads;
+    if args.store.is_store(&args.inputs) {
+        if args.extras.is_some() {
+            let error = Error::usage("--extras takes the values of one file; convert it by itself");
+            return super::report(Path::new("convert"), &error);
+        }
+        return super::store::run(args, options, sandboxed);
+    }
+    if let Some(given) = args.store.first_given() {
+        let error = Error::usage(format!("{given} is for folders, and no input is one"));
+        return super::report(Path::new("convert"), &error);
+    }
     let folder = match folder(args) {
         Ok(folder) => folder,
         Err(error) => return super::report(Path::new("convert"), &error),

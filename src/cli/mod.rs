@@ -7,6 +7,7 @@ mod printer;
 mod progress;
 mod sandbox;
 mod scan;
+mod store;
 mod verify;
 
 use std::io::{self, Write};
@@ -87,6 +88,12 @@ fn print(text: &str) -> u8 {
 fn say(text: &str) {
     // There is nowhere left to report that standard error is closed.
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The same as the last step of something that gives an exit code.
+fn say_ok(text: &str) -> u8 {
+    say(text);
+    0
 }
 
 /// Findings that are shown with an error; `--json` has all.

@@ -193,6 +193,14 @@ fn sniffed(head: &[u8]) -> impl Iterator<Item = &'static Open> + '_ {
     SNIFF.iter().filter(|(sniff, _)| sniff(head)).map(|(_, open)| open)
 }
 
+/// Whether a file starts like one of the containers.
+///
+/// # Errors
+/// `io`
+pub(crate) fn starts_like_a_checkpoint(path: &Path) -> Result<bool> {
+    Ok(sniffed(&head_of(path)?).next().is_some())
+}
+
 /// Whether a file starts like a text, as far as its first bytes tell.
 pub(crate) fn may_be_text(path: &Path) -> bool {
     head_of(path).is_ok_and(|head| !has_magic(&head))

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::ledger::{FindingRecord, Ledger};
 use crate::place::Place;
 use crate::scan::Scanned;
+use crate::store::record::{Row, Totals};
 use crate::verify::Report;
 
 /// One line of `convert --json`, also when the input is refused.
@@ -80,6 +81,30 @@ impl<'a> Conversion<'a> {
             findings,
         }
     }
+}
+
+/// One line of `convert --json` for a store.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum StoreEvent<'a> {
+    /// What there is to do.
+    Start {
+        /// Files to look at.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Files of which nothing is left to do.
+        done_before: u64,
+    },
+    /// A file that is done.
+    File(&'a Row),
+    /// The end.
+    End {
+        /// Of all files, those that were done before too.
+        totals: &'a Totals,
+        /// Where the report is.
+        report: Option<String>,
+    },
 }
 
 /// One line of `verify --json`.

@@ -3,4 +3,5 @@
 pub mod json;
 pub mod sarif;
 pub mod scanned;
+pub mod store;
 pub mod text;

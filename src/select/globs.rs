@@ -5,7 +5,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::error::{Error, Result};
 
 /// The names that are wanted.
-pub(super) struct Globs {
+pub(crate) struct Globs {
     include: Vec<Glob>,
     exclude: Vec<Glob>,
 }

@@ -20,6 +20,8 @@ use crate::names::{Name, PathId, TensorName, confusable_pairs};
 use crate::place::Place;
 use crate::select::sorter::{Sorted, Sorter};
 
+pub(crate) use globs::Globs;
+
 /// What to take from a checkpoint.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

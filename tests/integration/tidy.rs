@@ -83,6 +83,7 @@ const FLOW: &[&str] = &[
     "jobs",
     "inspect",
     "scan",
+    "store",
     "measured",
     "report",
 ];

@@ -24,6 +24,8 @@ const ENOUGH: ABI = ABI::V3;
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 /// For temporary files, reading them back, renaming and removing them, and syncing their folder. No links, devices, pipes or sockets.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | MakeReg | RemoveFile | MakeDir | RemoveDir});
+/// For giving them other names, also in other folders, and starting a journal again.
+const STORE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeSym | Refer | Truncate});
 /// For an unnamed file, which has a name for a moment where the file system knows no other way.
 const TEMPORARY: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | WriteFile | MakeReg | RemoveFile});
 
@@ -44,7 +46,7 @@ fn try_close(access: &Access) -> Result<SandboxLevel, RulesetError> {
     let arrays: Vec<PathBuf> = access.arrays.iter().flat_map(|folder| arrays_in(folder)).collect();
     let open = [
         (access.reads.iter().chain(&arrays).collect::<Vec<_>>(), READ),
-        (access.writes.iter().collect(), WRITE),
+        (access.writes.iter().collect(), if access.is_store { WRITE | STORE } else { WRITE }),
         (access.temporaries.iter().collect(), TEMPORARY),
     ];
     for (paths, rights) in open {

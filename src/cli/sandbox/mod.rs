@@ -30,6 +30,8 @@ pub(super) struct Access {
     writes: BTreeSet<PathBuf>,
     /// Folders for unnamed files.
     temporaries: BTreeSet<PathBuf>,
+    /// Whether the folders to write are those of a store.
+    is_store: bool,
 }
 
 impl Access {
@@ -51,6 +53,12 @@ impl Access {
         self.writes.insert(existing_folder_of(file).to_owned());
         // `..` after a folder that is still to be made leads elsewhere.
         self.writes.extend(resolved(file).map(|file| existing_folder_of(&file).to_owned()));
+    }
+
+    /// Writing the outputs of a store, which may have several names, and its journal.
+    pub(super) fn store(&mut self, folder: &Path) {
+        self.output(&folder.join("file"));
+        self.is_store = true;
     }
 
     /// Unnamed files where the system keeps temporary ones.

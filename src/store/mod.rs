@@ -1,0 +1,264 @@
+//! A tree of checkpoints becomes a tree of safetensors files: unattended, on all cores, and with a report of every file. What is done is
+//! noted at once, so that a run that is killed is finished by the next one, and one that has nothing to do is over in a moment.
+//!
+//! The order: [`Roots::walk`] finds the files by their names; [`Store::open`] looks at the first bytes of each, names the outputs, and
+//! sees what earlier runs have done; [`Store::run`] does the rest.
+
+mod journal;
+mod links;
+mod part;
+pub mod record;
+mod settings;
+mod tree;
+mod units;
+mod work;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::convert::ConvertOptions;
+use crate::error::{self, Code, Result};
+use crate::filenames;
+use crate::jobs::{self, Jobs, OnTurn};
+use crate::output;
+use crate::progress::Progress;
+use crate::verify;
+use journal::{Files, History, Journal};
+use record::{Report, Row, State};
+use units::{Unit, What};
+use work::{Ended, Worker};
+
+pub use links::Link;
+pub use part::Part;
+pub use record::Totals;
+pub use tree::{Entry, Roots};
+
+/// How a store is converted.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// How each checkpoint is.
+    pub convert: ConvertOptions,
+    /// How many at once.
+    pub jobs: Jobs,
+    /// Whether files that are no checkpoints are brought along.
+    pub copy_rest: bool,
+    /// How one output gets several names.
+    pub link: Link,
+    /// Whether what earlier runs did is compared with its digests again.
+    pub recheck: bool,
+    /// The part of the store that is converted.
+    pub part: Option<Part>,
+    /// Whether the outputs are beside the originals.
+    pub in_place: bool,
+    /// Say what would be done, and write nothing.
+    pub dry_run: bool,
+}
+
+/// Hears of what happens in a store; called from several threads.
+pub trait Listener: Sync {
+    /// Work on a file starts.
+    fn file<'a>(&'a self, name: &str, bytes: u64) -> Box<dyn Progress + Send + 'a>;
+    /// Work on a file has ended.
+    fn ended(&self, row: &Row);
+    /// Whether the work is no longer wanted.
+    fn cancelled(&self) -> bool;
+}
+
+/// A store that was looked at.
+pub struct Store {
+    options: StoreOptions,
+    settings: Value,
+    home: PathBuf,
+    name: String,
+    files: Files,
+    history: History,
+    units: Vec<Unit>,
+    /// For each unit, what became of it, if nothing is left to do.
+    done: Vec<Option<Row>>,
+}
+
+impl Store {
+    /// Looks at the files of a store, whose outputs go to the folder `home`. `store` is what the report calls it.
+    ///
+    /// # Errors
+    /// None of a single file, each of which has a row of the report.
+    pub fn open(entries: Vec<Entry>, store: &Path, home: &Path, options: StoreOptions) -> Result<Store> {
+        let settings = settings::of(&options.convert);
+        let files = Files::new(home, options.part);
+        let history = History::read(&files, &settings);
+        let entries = if options.in_place { without_products(entries) } else { entries };
+        let known = |entry: &Entry| {
+            let row = history.get(&entry.name).map(|(row, _)| row).filter(|row| is_same(row, entry))?;
+            Some(row.state != State::Copied && !row.reasons.iter().any(|reason| reason.reason == work::NO_CHECKPOINT))
+        };
+        let mut units = units::units(entries, &known);
+        units::name_targets(&mut units, &|_| options.copy_rest || options.in_place);
+        if let Some(part) = options.part {
+            units.retain(|unit| part.has(unit.name()));
+        }
+        let name = filenames::relative(store, home);
+        let mut store = Store { options, settings, home: home.to_owned(), name, files, history, units, done: Vec::new() };
+        store.done = store.units.iter().map(|unit| store.is_done(unit)).collect();
+        Ok(store)
+    }
+
+    /// Files, and bytes of those, that there is something to do for.
+    pub fn to_do(&self) -> (u64, u64) {
+        let bytes: Vec<u64> = self.left().map(|unit| self.units[unit].entry().bytes).collect();
+        (bytes.len() as u64, bytes.iter().sum())
+    }
+
+    /// Files of which nothing is left to do.
+    pub fn n_done(&self) -> u64 {
+        self.done.iter().flatten().count() as u64
+    }
+
+    /// The report's place.
+    pub fn report_path(&self) -> &Path {
+        &self.files.report
+    }
+
+    fn left(&self) -> impl Iterator<Item = usize> + '_ {
+        self.done.iter().enumerate().filter(|(_, done)| done.is_none()).map(|(unit, _)| unit)
+    }
+
+    /// What became of a unit, if nothing is left to do: the file is the one that the row is about, and its outputs are there.
+    fn is_done(&self, unit: &Unit) -> Option<Row> {
+        let (row, same_version) = self.history.get(unit.name())?;
+        let others = || unit.names[1..].iter().map(|entry| &entry.name).eq(&row.also);
+        if self.options.dry_run || !is_same(row, unit.entry()) || !others() || (self.options.recheck && row.state != State::Converted) {
+            return None;
+        }
+        let in_place = |path: &str, bytes: Option<u64>| {
+            self.home.join(path).metadata().is_ok_and(|there| there.is_file() && bytes.is_none_or(|bytes| there.len() == bytes))
+        };
+        let is_there = || {
+            row.outputs.iter().all(|output| {
+                in_place(&output.path, Some(output.bytes)) && output.manifest.as_ref().is_none_or(|manifest| in_place(manifest, None))
+            })
+        };
+        // Named as it would be now.
+        let is_named = || match (&row.outputs[..], &unit.what) {
+            ([first, ..], What::Checkpoint) if first.member.is_none() => first.path == unit.targets[0].file,
+            ([first, ..], What::Checkpoint) => first.path.starts_with(&format!("{}/", unit.targets[0].folder)),
+            _ => true,
+        };
+        let is_done = match (row.state, &unit.what) {
+            (State::Converted, What::Checkpoint) => is_named() && is_there() && (!self.options.recheck || self.is_as_recorded(row)),
+            (State::Copied, What::Other) => self.options.copy_rest && is_there(),
+            (State::Skipped, What::Other) => !self.options.copy_rest,
+            // Another version may read it, and another day the disk.
+            (State::Skipped | State::Refused | State::Failed, What::Checkpoint) => {
+                let code = |code: Option<Code>| !matches!(code, Some(Code::Io | Code::OutputExists | Code::Mismatch));
+                same_version && row.reasons.iter().all(|reason| code(reason.code())) && is_there()
+            }
+            _ => false,
+        };
+        is_done.then(|| row.clone())
+    }
+
+    /// Compares outputs and source with the digests of the manifests.
+    fn is_as_recorded(&self, row: &Row) -> bool {
+        let mut manifests = row.outputs.iter().filter_map(|output| output.manifest.as_ref());
+        manifests.all(|manifest| verify::check_manifest(&self.home.join(manifest), &()).is_ok_and(|report| report.source_checked))
+    }
+
+    /// Does what is left to do, and gives the report, which is written unless this is a dry run.
+    ///
+    /// # Errors
+    /// `io` when journal or report cannot be written, or the disk is too small for what is left; `usage` when another run is at work;
+    /// `interrupted`, with everything that was done until then in its place.
+    pub fn run(mut self, listener: &dyn Listener) -> Result<Report> {
+        let left: Vec<usize> = self.left().collect();
+        let journal = match left.is_empty() || self.options.dry_run {
+            true => None,
+            false => {
+                let _folders = output::NewFolders::make(&self.files.report)?;
+                self.check_room()?;
+                Some(Journal::start(&self.files, &self.settings, &self.history)?)
+            }
+        };
+        let (is_full, mut trouble) = (AtomicBool::new(false), None);
+        let worker = Worker { options: &self.options, home: &self.home };
+        let mut ended: Vec<Option<Row>> = std::mem::take(&mut self.done);
+        let weigh = |index: usize| jobs::useful_threads(self.units[left[index]].entry().bytes);
+        let work = |index: usize, turn: jobs::Turn<'_>| {
+            let unit = &self.units[left[index]];
+            if is_full.load(Ordering::Relaxed) || listener.cancelled() {
+                return Ok(None);
+            }
+            let mut options = self.options.convert.clone();
+            options.threads = turn.threads();
+            let progress = OnTurn::new(listener.file(unit.name(), unit.entry().bytes), turn);
+            let before = self.history.get(unit.name()).map(|(row, _)| row);
+            let Ended { row, is_full: full } = worker.work(unit, before, &options, &progress);
+            drop(progress);
+            is_full.fetch_or(full, Ordering::Relaxed);
+            if row.state == State::Failed && listener.cancelled() {
+                return Ok(None);
+            }
+            if let Some(journal) = &journal {
+                journal.add(&row)?;
+            }
+            listener.ended(&row);
+            Ok(Some(row))
+        };
+        self.options.jobs.run(left.len(), weigh, work, |index, row: Result<Option<Row>>| match row {
+            Ok(row) => ended[left[index]] = row,
+            Err(error) => trouble = Some(error),
+        });
+        if let Some(error) = trouble {
+            return Err(error);
+        }
+        if listener.cancelled() {
+            return Err(error::interrupted().help("run the same command again to go on"));
+        }
+        let n_left = ended.iter().filter(|row| row.is_none()).count();
+        let report =
+            Report::new(self.name, self.settings, self.options.part.map(|part| part.to_string()), ended.into_iter().flatten().collect());
+        if n_left > 0 {
+            return Err(error::disk_full(n_left as u64));
+        }
+        match journal {
+            Some(journal) => journal.end(&report)?,
+            // Files may have gone since.
+            None if !self.options.dry_run && self.home.is_dir() => journal::write_report(&self.files.report, &report)?,
+            None => {}
+        }
+        Ok(report)
+    }
+
+    /// Checks that the disk has room for the outputs. Most are as large as their inputs; only when that is too much the plans are asked.
+    fn check_room(&self) -> Result<()> {
+        let (_, bytes) = self.to_do();
+        let Some(free) = output::free_bytes_in(&self.home).filter(|free| *free < bytes) else { return Ok(()) };
+        let needed: u64 = self.left().map(|unit| self.planned_bytes(&self.units[unit])).sum();
+        match needed > free {
+            true => Err(error::no_room(&self.home, needed, free)),
+            false => Ok(()),
+        }
+    }
+
+    fn planned_bytes(&self, unit: &Unit) -> u64 {
+        let options = StoreOptions { dry_run: true, ..self.options.clone() };
+        let Ended { row, .. } = Worker { options: &options, home: &self.home }.work(unit, None, &options.convert, &());
+        let links = if options.link == Link::Copy { row.outputs.len() } else { row.outputs.len().div_ceil(unit.names.len()) };
+        row.outputs.iter().take(links).map(|output| output.bytes).sum()
+    }
+}
+
+/// Whether a row is about the file as it is now.
+fn is_same(row: &Row, entry: &Entry) -> bool {
+    entry.error.is_none() && row.bytes == entry.bytes && row.modified.is_some() && row.modified == entry.modified
+}
+
+/// The files of a store without what was made of them beside them.
+fn without_products(entries: Vec<Entry>) -> Vec<Entry> {
+    let is_manifest = |path: &Path| path.to_string_lossy().ends_with(".manifest.json") && output::is_manifest(path);
+    let is_product = |entry: &Entry| is_manifest(&entry.path) || is_manifest(&filenames::manifest_path(&entry.path));
+    let products: HashSet<String> = entries.iter().filter(|entry| is_product(entry)).map(|entry| entry.name.clone()).collect();
+    entries.into_iter().filter(|entry| !products.contains(&entry.name)).collect()
+}

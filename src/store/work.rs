@@ -1,0 +1,269 @@
+//! What is done with one file of a store, and the row of the report that comes of it.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::batch::{self, Done, Outcome, Target};
+use crate::container;
+use crate::convert::ConvertOptions;
+use crate::digest;
+use crate::error::{Code, Error};
+use crate::filenames;
+use crate::finding::Severity;
+use crate::ledger::{FindingRecord, Ledger};
+use crate::manifest;
+use crate::progress::Progress;
+use crate::scan;
+use crate::source::{Region, Source};
+use crate::store::StoreOptions;
+use crate::store::links;
+use crate::store::record::{OutputRow, Reason, Row, State, note_source};
+use crate::store::tree::{Entry, slashed};
+use crate::store::units::{TargetName, Unit, What, is_named_like_a_checkpoint};
+
+/// The word for files that are no checkpoints.
+pub(crate) const NO_CHECKPOINT: &str = "no-checkpoint";
+
+/// Works on the units of one store.
+pub(crate) struct Worker<'a> {
+    pub options: &'a StoreOptions,
+    /// The folder of outputs.
+    pub home: &'a Path,
+}
+
+/// What came of a file.
+pub(crate) struct Ended {
+    pub row: Row,
+    /// Whether the disk is full, so that going on makes no sense.
+    pub is_full: bool,
+}
+
+impl Worker<'_> {
+    /// Does what is to be done with a file, of which `before` is what earlier runs made.
+    pub fn work(&self, unit: &Unit, before: Option<&Row>, options: &ConvertOptions, progress: &dyn Progress) -> Ended {
+        let mut work = Work { worker: self, unit, before, row: blank(unit), is_full: false };
+        match &unit.what {
+            What::Checkpoint => work.convert(options, progress),
+            What::Other => work.bring_along(progress),
+            What::Unreadable(error) => work.fail(error, None),
+        }
+        let Work { mut row, is_full, .. } = work;
+        if row.state == State::Failed {
+            row.outputs.retain(|output| self.home.join(&output.path).exists());
+        }
+        Ended { row, is_full }
+    }
+}
+
+/// The row of a file of which nothing is known.
+fn blank(unit: &Unit) -> Row {
+    let entry = unit.entry();
+    Row {
+        path: entry.name.clone(),
+        also: unit.names[1..].iter().map(|entry| entry.name.clone()).collect(),
+        bytes: entry.bytes,
+        modified: entry.modified,
+        state: State::Converted,
+        sha256: None,
+        container: None,
+        outputs: Vec::new(),
+        reasons: Vec::new(),
+        findings: Vec::new(),
+        more_findings: 0,
+    }
+}
+
+struct Work<'a> {
+    worker: &'a Worker<'a>,
+    unit: &'a Unit,
+    before: Option<&'a Row>,
+    row: Row,
+    is_full: bool,
+}
+
+impl Work<'_> {
+    fn fail(&mut self, error: &Error, member: Option<String>) {
+        let state = match error.code() {
+            Code::Denied => State::Refused,
+            // Of a bundle that holds other checkpoints it is a pickle beside them.
+            Code::NoTensors | Code::ObjectArray => State::Skipped,
+            _ => State::Failed,
+        };
+        self.is_full |= error.is_disk_full();
+        self.row.find(error.findings().iter().map(FindingRecord::from));
+        self.row.give(Reason::of(error, member), state);
+    }
+
+    fn bring_along(&mut self, progress: &dyn Progress) {
+        if !self.worker.options.copy_rest {
+            return self.no_checkpoint();
+        }
+        if self.worker.options.dry_run {
+            self.row.state = State::Planned;
+            let bytes = self.row.bytes;
+            let planned = self.unit.targets.iter().map(|target| OutputRow::plain(target.file.clone(), bytes, None));
+            return self.row.outputs.extend(planned);
+        }
+        if let Err(error) = self.copy(progress) {
+            self.row.outputs.clear();
+            self.fail(&error, None);
+        }
+    }
+
+    fn no_checkpoint(&mut self) {
+        let message = "it is no checkpoint".to_owned();
+        self.row.give(Reason { member: None, reason: NO_CHECKPOINT.to_owned(), message, place: None, help: None }, State::Skipped);
+    }
+
+    fn copy(&mut self, progress: &dyn Progress) -> crate::Result<()> {
+        let (entry, first) = (self.unit.entry(), self.worker.home.join(&self.unit.targets[0].file));
+        for target in &self.unit.targets {
+            self.check_free(&self.worker.home.join(&target.file), || {
+                same_content(&entry.path, &self.worker.home.join(&target.file), progress)
+            })?;
+        }
+        let (bytes, sha256) = links::copy(&entry.path, &first, progress)?;
+        for other in &self.unit.targets[1..] {
+            links::file(&first, &self.worker.home.join(&other.file), self.worker.options.link, progress)?;
+        }
+        self.row.state = State::Copied;
+        self.row.sha256 = Some(sha256.clone());
+        let rows = self.unit.targets.iter().map(|target| OutputRow::plain(target.file.clone(), bytes, Some(sha256.clone())));
+        self.row.outputs.extend(rows);
+        Ok(())
+    }
+
+    fn convert(&mut self, options: &ConvertOptions, progress: &dyn Progress) {
+        let (entry, home) = (self.unit.entry(), self.worker.home);
+        let TargetName { file, folder } = &self.unit.targets[0];
+        let target = Target { file: home.join(file), folder: Some(home.join(folder)) };
+        let mut options = options.clone();
+        options.force |= is_ours(&target, entry);
+        let mut failed = Vec::new();
+        // The outputs of other files have other names.
+        let mut claimed = HashSet::new();
+        let claim = |outputs: &[PathBuf]| {
+            let mine = |output: &PathBuf| if claimed.insert(output.clone()) { Ok(()) } else { Err(Error::outputs_collide(output)) };
+            outputs.iter().map(mine).collect()
+        };
+        batch::convert(&entry.path, &target, &options, self.worker.options.dry_run, claim, progress, &mut |done| {
+            let member = done.input.strip_prefix(&entry.path).ok().filter(|member| !member.as_os_str().is_empty()).map(slashed);
+            match &done.outcome {
+                Outcome::Converted(converted) => {
+                    note_source(&mut self.row, converted);
+                    self.wrote(&done, converted.manifest.ledger());
+                    let named = self.give_names(&done, progress);
+                    named.unwrap_or_else(|error| self.fail(&error, member));
+                }
+                Outcome::Planned(ledger) => {
+                    self.row.container = Some(ledger.source.container.clone());
+                    self.row.state = self.row.state.max(State::Planned);
+                    self.wrote(&done, ledger);
+                }
+                Outcome::Skipped(error) => self.row.reasons.push(Reason::of(error, member)),
+                Outcome::Refused(error) => failed.push((error.clone(), member)),
+            }
+        });
+        if let [(error, None)] = &failed[..]
+            && self.row.outputs.is_empty()
+            && is_something_else(entry, error)
+        {
+            return self.bring_along(progress);
+        }
+        failed.iter().for_each(|(error, member)| self.fail(error, member.clone()));
+    }
+
+    /// Notes an output, and under each name of the input.
+    fn wrote(&mut self, done: &Done, ledger: &Ledger) {
+        for index in 0..self.unit.targets.len() {
+            let output = self.output(&done.output, index);
+            let name = |path: &Path| slashed(path.strip_prefix(self.worker.home).unwrap_or(path));
+            self.row.outputs.push(OutputRow::converted(name(&output), name(&filenames::manifest_path(&output)), ledger));
+        }
+        self.row.find(ledger.findings.iter().cloned());
+    }
+
+    /// The output of the input under its name number `index`, where the first one has `output`.
+    fn output(&self, output: &Path, index: usize) -> PathBuf {
+        let (first, other) = (&self.unit.targets[0], &self.unit.targets[index]);
+        match output.strip_prefix(self.worker.home.join(&first.folder)) {
+            Ok(inside) => self.worker.home.join(&other.folder).join(inside),
+            Err(_) => self.worker.home.join(&other.file),
+        }
+    }
+
+    /// Checks that what is at `output` may be replaced: nothing, what an earlier run made of the same file, or anything when asked.
+    fn check_free(&self, output: &Path, is_ours: impl FnOnce() -> bool) -> crate::Result<()> {
+        let name = slashed(output.strip_prefix(self.worker.home).unwrap_or(output));
+        let known = || self.before.is_some_and(|before| before.outputs.iter().any(|output| output.path == name));
+        match output.symlink_metadata().is_err() || self.worker.options.convert.force || known() || is_ours() {
+            true => Ok(()),
+            false => Err(crate::error::output_exists(output)),
+        }
+    }
+
+    fn give_names(&self, done: &Done, progress: &dyn Progress) -> crate::Result<()> {
+        let Outcome::Converted(converted) = &done.outcome else { return Ok(()) };
+        for (index, entry) in self.unit.names.iter().enumerate().skip(1) {
+            let output = self.output(&done.output, index);
+            self.check_free(&output, || made_of(&output, entry))?;
+            links::give_name(converted, &entry.path, &output, self.worker.options.link, progress)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file is a copy of another one, as a run leaves it that does not come to note it.
+fn same_content(one: &Path, other: &Path, progress: &dyn Progress) -> bool {
+    let digest = |path: &Path| Source::open(path).and_then(|source| Ok((source.len(), digest::region(&Region::file(&source), progress)?)));
+    match (one.metadata(), other.metadata()) {
+        (Ok(a), Ok(b)) if a.len() == b.len() => digest(one).is_ok_and(|a| digest(other).is_ok_and(|b| a == b)),
+        _ => false,
+    }
+}
+
+/// Whether an output that is there was made of this file.
+fn made_of(output: &Path, entry: &Entry) -> bool {
+    let manifest = filenames::manifest_path(output);
+    manifest::source_of(&manifest).is_some_and(|source| filenames::Identity::of(&source) == entry.identity)
+}
+
+/// Whether what is there was made of this file by a run that did not come to note it.
+fn is_ours(target: &Target, entry: &Entry) -> bool {
+    let is_made_of = |output: &Path| output.symlink_metadata().is_ok() && made_of(output, entry);
+    let in_folder = || target.folder.as_deref().and_then(first_output).is_some_and(|output| made_of(&output, entry));
+    is_made_of(&target.file) || in_folder()
+}
+
+/// An output in a folder, or in those below it.
+fn first_output(folder: &Path) -> Option<PathBuf> {
+    let mut entries: Vec<_> = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).collect();
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    entries.iter().find_map(|entry| match entry.file_type().ok()?.is_dir() {
+        true => first_output(&entry.path()),
+        false => {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.strip_suffix(".manifest.json").map(|output| folder.join(output))
+        }
+    })
+}
+
+/// Whether a file that could not be read as a checkpoint is none: nobody would call one so, and it holds nothing that could be one.
+fn is_something_else(entry: &Entry, error: &Error) -> bool {
+    static EVERYTHING: OnceLock<crate::ReadOptions> = OnceLock::new();
+    if is_named_like_a_checkpoint(&entry.name) || error.findings().iter().any(|finding| finding.severity > Severity::Note) {
+        return false;
+    }
+    match error.code() {
+        Code::UnknownFormat | Code::UnsupportedContainer | Code::EmptyFile => !container::may_hide_pickles(&entry.path),
+        Code::Denied | Code::Io | Code::OutputExists | Code::Mismatch | Code::LimitExceeded | Code::Usage => false,
+        // An archive without any pickle.
+        Code::NoTensors | Code::ObjectArray => {
+            let scanned = scan::scan(&entry.path, scan::Expected::Anything, EVERYTHING.get_or_init(crate::ReadOptions::default));
+            scanned.pickles == 0 && scanned.errors.is_empty() && scanned.findings.iter().all(|finding| finding.severity == Severity::Note)
+        }
+        // A text whose first letters happen to be opcodes.
+        _ => container::may_be_text(&entry.path),
+    }
+}
