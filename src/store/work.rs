@@ -92,7 +92,19 @@ impl Work<'_> {
         };
         self.is_full |= error.is_disk_full();
         self.row.find(error.findings().iter().map(FindingRecord::from));
-        self.row.give(Reason::of(error, member), state);
+        let reason = self.reason(error, member);
+        self.row.give(reason, state);
+    }
+
+    /// What an error says, with files called as they are in the store, so that a report does not tell where the store was.
+    fn reason(&self, error: &Error, member: Option<String>) -> Reason {
+        let mut reason = Reason::of(error, member);
+        let home = format!("{}/", self.worker.home.display());
+        for entry in &self.unit.names {
+            reason.message = reason.message.replace(&*entry.path.to_string_lossy(), &entry.name);
+        }
+        reason.message = reason.message.replace(&home, "");
+        reason
     }
 
     fn bring_along(&mut self, progress: &dyn Progress) {
@@ -161,7 +173,7 @@ impl Work<'_> {
                     self.row.state = self.row.state.max(State::Planned);
                     self.wrote(&done, ledger);
                 }
-                Outcome::Skipped(error) => self.row.reasons.push(Reason::of(error, member)),
+                Outcome::Skipped(error) => self.row.reasons.push(self.reason(error, member)),
                 Outcome::Refused(error) => failed.push((error.clone(), member)),
             }
         });
