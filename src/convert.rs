@@ -16,7 +16,7 @@ use crate::input::{Input, Origin, Read};
 use crate::ledger::{CompanionRecord, Contents, Ledger, SandboxLevel, SourceRecord, Subject};
 use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
-use crate::output::{NewFolders, Pending, Targets};
+use crate::output::{Pending, Targets};
 use crate::pickle::Broken;
 use crate::pipeline::{self, Bytes, Run};
 use crate::plan::Plan;
@@ -187,9 +187,8 @@ impl Prepared {
     pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
         let Prepared { source, read, sha256, checkpoint, plan, ledger } = self;
         let targets = Targets::new(source.path(), output, options.extras.as_deref(), options.force)?;
-        // Before the pending files, so that it is dropped after them.
-        let _folders = NewFolders::make(output)?;
-        let pending = Pending::create(output)?;
+        // In this order, so that the folder is removed after the file.
+        let (_folders, pending) = Pending::create_with_folder(output)?;
         pending.check_room(plan.file_bytes())?;
         let extras = match &targets.extras {
             Some(path) => Some(extras::write(&checkpoint, &read, path)?),

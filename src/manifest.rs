@@ -1,7 +1,6 @@
 //! The manifest: a ledger sealed with the digests of a verified output, and the form of its file.
 
-use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -60,13 +59,13 @@ impl Manifest {
 pub(crate) fn source_of(path: &Path) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Start {
-        source: Source,
+        source: Named,
     }
     #[derive(Deserialize)]
-    struct Source {
+    struct Named {
         path: String,
     }
-    let start: Start = serde_json::from_reader(BufReader::new(File::open(path).ok()?)).ok()?;
+    let start: Start = serde_json::from_slice(&crate::source::Source::open(path).ok()?.map().ok()?).ok()?;
     Some(filenames::folder_of(path).join(start.source.path))
 }
 

@@ -90,6 +90,23 @@ impl Pending {
         Ok(Pending { temporary, target: target.to_owned() })
     }
 
+    /// The same in a folder that is made if it is missing. Another job that makes nothing after all may remove it as soon as it is made.
+    ///
+    /// # Errors
+    /// `io`
+    pub fn create_with_folder(target: &Path) -> Result<(NewFolders, Pending)> {
+        const ATTEMPTS: usize = 16;
+        for _ in 1..ATTEMPTS {
+            let folders = NewFolders::make(target)?;
+            match Pending::create(target) {
+                Err(_) if !folder_of(target).exists() => {}
+                pending => return Ok((folders, pending?)),
+            }
+        }
+        let folders = NewFolders::make(target)?;
+        Ok((folders, Pending::create(target)?))
+    }
+
     /// Checks, before anything is written, that its file system has room for `bytes`. What the system does not tell is no reason to stop:
     /// the writing itself will.
     ///
@@ -274,6 +291,14 @@ impl Drop for NewFolders {
             let _ = std::fs::remove_dir(folder);
         }
     }
+}
+
+/// Removes a folder and those in it, as far as there is no file in them.
+pub(crate) fn remove_empty(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).for_each(|entry| remove_empty(&entry.path()));
+    // Fails for a folder with something in it, which is what is wanted.
+    let _ = std::fs::remove_dir(folder);
 }
 
 /// Makes the renames durable, where the system lets a folder be synced: some network file systems do not, nor one that may be

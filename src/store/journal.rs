@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -70,12 +70,12 @@ impl History {
         if let Some(report) = report.filter(|report| report.report_version == REPORT_VERSION && report.options == *options) {
             history.add(report.inputs, &report.tool.version);
         }
-        let Ok(journal) = File::open(&files.journal) else { return history };
+        let Ok(journal) = std::fs::read(&files.journal) else { return history };
         // Of a run that was killed the last line may be cut.
-        let mut lines = BufReader::new(journal).lines().map_while(std::io::Result::ok);
-        let head = lines.next().and_then(|line| serde_json::from_str::<Head>(&line).ok());
+        let mut lines = journal.split(|&byte| byte == b'\n');
+        let head = lines.next().and_then(|line| serde_json::from_slice::<Head>(line).ok());
         if let Some(head) = head.filter(|head| head.report_version == REPORT_VERSION && head.options == *options) {
-            history.add(lines.filter_map(|line| serde_json::from_str(&line).ok()), &head.tool);
+            history.add(lines.filter_map(|line| serde_json::from_slice(line).ok()), &head.tool);
             history.goes_on = head == Head::new(options);
         }
         history

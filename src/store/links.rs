@@ -1,6 +1,5 @@
 //! One output under several names, where several names of the store are one file.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -8,8 +7,9 @@ use crate::convert::Converted;
 use crate::digest::Hasher;
 use crate::error::{self, Result};
 use crate::filenames;
-use crate::output::{NewFolders, Pending};
+use crate::output::Pending;
 use crate::progress::Progress;
+use crate::source::{Region, Source};
 use crate::temporary;
 
 /// How an output gets its other names.
@@ -30,9 +30,10 @@ pub enum Link {
 /// `io`
 pub(crate) fn give_name(converted: &Converted, source: &Path, output: &Path, link: Link, progress: &dyn Progress) -> Result<()> {
     let folder = filenames::folder_of(output);
-    let _folders = NewFolders::make(output)?;
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let manifest = converted.manifest.named(filenames::relative(source, folder), &name);
+    // Its file keeps the folder while the others come.
+    let (_folders, _keeper) = Pending::create_with_folder(output)?;
     Pending::with_content(&filenames::manifest_path(output), |out| manifest.write_json(out))?.put(true)?;
     file(&converted.output, output, link, progress)
 }
@@ -42,7 +43,7 @@ pub(crate) fn give_name(converted: &Converted, source: &Path, output: &Path, lin
 /// # Errors
 /// `io`
 pub(crate) fn file(from: &Path, to: &Path, link: Link, progress: &dyn Progress) -> Result<()> {
-    let _folders = NewFolders::make(to)?;
+    let (_folders, _keeper) = Pending::create_with_folder(to)?;
     let made = match link {
         Link::Hard => temporary::made_by(to, |name| std::fs::hard_link(from, name)),
         Link::Symbolic => temporary::made_by(to, |name| symbolic(Path::new(&filenames::relative(from, filenames::folder_of(to))), name)),
@@ -80,30 +81,25 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// # Errors
 /// `io`, and `interrupted` when the work is no longer wanted.
 pub(crate) fn copy(from: &Path, to: &Path, progress: &dyn Progress) -> Result<(u64, String)> {
-    let _folders = NewFolders::make(to)?;
-    let reading = |e| error::io("read", from, &e);
-    let mut source = File::open(from).map_err(reading)?;
-    let bytes = source.metadata().map_err(reading)?.len();
+    let source = Source::open(from)?;
+    let (region, bytes) = (Region::file(&source), source.len());
     progress.start(bytes, bytes);
-    let pending = Pending::create(to)?;
+    let (_folders, pending) = Pending::create_with_folder(to)?;
     pending.check_room(bytes)?;
-    let (mut hasher, mut buffer, mut copied) = (Hasher::default(), vec![0; BUFFER_BYTES], 0);
-    loop {
-        let n = match io::Read::read(&mut source, &mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(reading(e)),
-        };
-        hasher.update(&buffer[..n]);
-        pending.file().write_all(&buffer[..n]).map_err(|e| error::io("write", to, &e))?;
-        copied += n as u64;
-        progress.advance(n as u64);
+    let (mut hasher, mut buffer, mut at) = (Hasher::default(), vec![0; BUFFER_BYTES], 0);
+    while at < bytes {
+        let chunk = &mut buffer[..(bytes - at).min(BUFFER_BYTES as u64) as usize];
+        region.read_at(at, chunk)?;
+        hasher.update(chunk);
+        pending.file().write_all(chunk).map_err(|e| error::io("write", to, &e))?;
+        at += chunk.len() as u64;
+        progress.advance(chunk.len() as u64);
         if progress.cancelled() {
             return Err(error::interrupted());
         }
     }
+    source.unchanged()?;
     progress.syncs();
     pending.put(true)?;
-    Ok((copied, hasher.finish().to_string()))
+    Ok((bytes, hasher.finish().to_string()))
 }

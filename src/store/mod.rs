@@ -217,18 +217,39 @@ impl Store {
             return Err(error::interrupted().help("run the same command again to go on"));
         }
         let n_left = ended.iter().filter(|row| row.is_none()).count();
-        let report =
-            Report::new(self.name, self.settings, self.options.part.map(|part| part.to_string()), ended.into_iter().flatten().collect());
+        let report = Report::new(
+            self.name.clone(),
+            self.settings.clone(),
+            self.options.part.map(|part| part.to_string()),
+            ended.into_iter().flatten().collect(),
+        );
         if n_left > 0 {
             return Err(error::disk_full(n_left as u64));
         }
         match journal {
-            Some(journal) => journal.end(&report)?,
+            Some(journal) => {
+                // Another machine may be about to write to them.
+                if self.options.part.is_none() {
+                    self.remove_empty_folders(&report);
+                }
+                journal.end(&report)?;
+            }
             // Files may have gone since.
             None if !self.options.dry_run && self.home.is_dir() => journal::write_report(&self.files.report, &report)?,
             None => {}
         }
         Ok(report)
+    }
+
+    /// Removes folders that a run made for outputs that never came, and could not remove because it was killed.
+    fn remove_empty_folders(&self, report: &Report) {
+        let without: HashSet<&str> = report.inputs.iter().filter(|row| row.state != State::Converted).map(|row| &*row.path).collect();
+        for target in self.units.iter().filter(|unit| without.contains(unit.name())).flat_map(|unit| &unit.targets) {
+            output::remove_empty(&self.home.join(&target.folder));
+            let folders = Path::new(&target.file).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+            // Fails for a folder with something in it, which is what is wanted.
+            folders.for_each(|folder| drop(std::fs::remove_dir(self.home.join(folder))));
+        }
     }
 
     /// Checks that the disk has room for the outputs. Most are as large as their inputs; only when that is too much the plans are asked.

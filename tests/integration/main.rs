@@ -21,5 +21,6 @@ mod record;
 mod remade;
 mod sandbox;
 mod sarif;
+mod store;
 mod tidy;
 mod verification;
