@@ -80,6 +80,11 @@ impl Board {
         Bar { board: self, started: Instant::now(), work, done, counted, bytes, shown: Once::new(), bar }
     }
 
+    /// Whether bars are drawn when the work takes long.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// Prints without disturbing the bars.
     pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         if self.wanted { self.bars.suspend(print) } else { print() }

@@ -216,7 +216,9 @@ impl Listener for Screen<'_> {
             if self.args.json {
                 return super::print(&(json::line(&json::StoreEvent::File(row)) + "\n"));
             }
-            let text = match self.args.quiet && !matches!(row.state, State::Refused | State::Failed) {
+            // Where bars show how far it is, lines are for what went wrong.
+            let only_errors = self.args.quiet || self.board.is_wanted();
+            let text = match only_errors && !matches!(row.state, State::Refused | State::Failed) {
                 true => String::new(),
                 false => report::row(row),
             };
