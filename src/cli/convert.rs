@@ -1,27 +1,27 @@
 //! `depickle convert`
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args as ClapArgs;
 use depickle::convert::{Prepared, prepare_input, prepare_packaged};
 use depickle::error::Code;
-use depickle::filenames::{bundle_output, default_output, existing_folder_of, folder_of, manifest_path, packaged_output, resolved};
+use depickle::filenames::{bundle_output, default_output, existing_folder_of, folder_of, is_index, packaged_output, resolved};
 use depickle::input::Input;
 use depickle::ledger::FindingRecord;
 use depickle::report::{json, text};
 use depickle::{ConvertOptions, Error};
 
-use super::options::{DenyArg, InputArgs};
+use super::options::{DenyArg, InputArgs, parse_size};
 use super::progress::{Bar, stop_requested};
 use super::sandbox::{self, Access};
 
 /// Convert checkpoints to safetensors, verify the result and write its manifest
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Checkpoint files, or archives of them
+    /// Checkpoint files, archives of them, or the index of a set of shards (pytorch_model.bin.index.json)
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
@@ -30,12 +30,17 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
 
+    /// Split what has more bytes of tensors than this, such as 5GB or 500MiB, into files that an index lists, by the rule of the
+    /// Hugging Face libraries; of a set of shards new files are made
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_shard_size: Option<NonZeroU64>,
+
     #[command(flatten)]
     input: InputArgs,
 
     /// Write everything that is no tensor to this file, as JSON
     #[arg(long, value_name = "FILE")]
-    extras: Option<PathBuf>,
+    pub(super) extras: Option<PathBuf>,
 
     /// Findings that refuse a file
     #[arg(long, value_enum, default_value_t = DenyArg::Dangerous)]
@@ -51,19 +56,19 @@ pub(super) struct Args {
 
     /// Say what would be written, and write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 
     /// Replace outputs that exist
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 
     /// Print one JSON object a file
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 
     /// Print errors only
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
@@ -73,6 +78,7 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
     };
     options.no_tensor_hashes = args.no_tensor_hashes;
     options.threads = args.threads;
+    options.max_shard_size = args.max_shard_size;
     let folder = match folder(args) {
         Ok(folder) => folder,
         Err(error) => return super::report(Path::new("convert"), &error),
@@ -90,9 +96,9 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
     worst
 }
 
-struct Run<'a> {
-    args: &'a Args,
-    options: &'a ConvertOptions,
+pub(super) struct Run<'a> {
+    pub args: &'a Args,
+    pub options: &'a ConvertOptions,
     inputs: HashSet<PathBuf>,
     /// The outputs so far.
     targets: HashSet<PathBuf>,
@@ -102,6 +108,12 @@ impl Run<'_> {
     /// Converts one input; into `folder`, if the outputs go to one.
     fn convert(&mut self, input: &Path, folder: Option<&Path>) -> u8 {
         let output = output_of(input, self.args, folder);
+        // -o with the name of a file asks for one file.
+        let one_file = folder.is_none() && self.args.output.is_some();
+        if is_index(input) {
+            let joined = one_file || self.args.max_shard_size.is_some();
+            return if joined { self.join(input, &output) } else { self.convert_set(input, &output, folder) };
+        }
         // What only plans leaves the place of the output alone.
         let scratch = (!self.args.dry_run).then(|| existing_folder_of(&output));
         let opened = match Input::open(input, &self.options.read, scratch) {
@@ -109,8 +121,6 @@ impl Run<'_> {
             Err(error) => return refused(input, self.args, &error),
         };
         let names: Option<Vec<String>> = opened.checkpoints().map(|names| names.into_iter().map(str::to_owned).collect());
-        // -o with the name of a file asks for one file.
-        let one_file = folder.is_none() && self.args.output.is_some();
         match names {
             Some(names) if !names.is_empty() && !one_file => self.unpack(input, &opened, &names, &bundle_output(input, folder)),
             _ => match self.claim(&output) {
@@ -156,7 +166,7 @@ impl Run<'_> {
     }
 
     /// Notes an output, which no other input may have.
-    fn claim(&mut self, output: &Path) -> depickle::Result<()> {
+    pub fn claim(&mut self, output: &Path) -> depickle::Result<()> {
         let target = resolved(output).unwrap_or_else(|| output.to_owned());
         if self.inputs.contains(&target) && self.args.inputs.len() > 1 {
             return Err(Error::usage(format!("the output {} is also an input", output.display())));
@@ -170,7 +180,7 @@ impl Run<'_> {
 }
 
 /// The output of an input that is one checkpoint; in `folder`, if the outputs go to one.
-fn output_of(input: &Path, args: &Args, folder: Option<&Path>) -> PathBuf {
+pub(super) fn output_of(input: &Path, args: &Args, folder: Option<&Path>) -> PathBuf {
     match (folder, &args.output) {
         (Some(folder), _) => folder.join(default_output(input).file_name().unwrap_or_default()),
         (None, Some(output)) => output.clone(),
@@ -182,7 +192,10 @@ fn output_of(input: &Path, args: &Args, folder: Option<&Path>) -> PathBuf {
 fn access(args: &Args, folder: Option<&Path>) -> Access {
     let mut access = Access::default();
     for input in &args.inputs {
-        access.input(input);
+        match is_index(input) {
+            true => access.set(input),
+            false => access.input(input),
+        }
         let output = output_of(input, args, folder);
         match args.dry_run {
             // To see whether what is there is a manifest.
@@ -218,7 +231,7 @@ fn folder(args: &Args) -> depickle::Result<Option<PathBuf>> {
 }
 
 /// Writes what was prepared, and says what was done; `input` is what to call it.
-fn write(input: &Path, output: &Path, args: &Args, options: &ConvertOptions, prepared: depickle::Result<Prepared>) -> u8 {
+pub(super) fn write(input: &Path, output: &Path, args: &Args, options: &ConvertOptions, prepared: depickle::Result<Prepared>) -> u8 {
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return refused(input, args, &error),
@@ -236,7 +249,7 @@ fn write(input: &Path, output: &Path, args: &Args, options: &ConvertOptions, pre
         Ok(converted) if args.json => super::print(&(json::line(&json::Conversion::done(input, &converted)) + "\n")),
         Ok(converted) => {
             if !args.quiet {
-                super::say(&text::converted(input, output, &manifest_path(output), converted.manifest.ledger()));
+                super::say(&text::converted(input, &converted));
             }
             0
         }
@@ -253,7 +266,7 @@ fn skipped(input: &Path, args: &Args, error: &Error) {
     }
 }
 
-fn refused(input: &Path, args: &Args, error: &Error) -> u8 {
+pub(super) fn refused(input: &Path, args: &Args, error: &Error) -> u8 {
     if args.json {
         let findings: Vec<FindingRecord> = error.findings().iter().map(FindingRecord::from).collect();
         super::print(&(json::line(&json::Conversion::refused(input, error, &findings)) + "\n"));

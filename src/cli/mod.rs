@@ -6,6 +6,7 @@ mod options;
 mod progress;
 mod sandbox;
 mod scan;
+mod set;
 mod verify;
 
 use std::io::{self, Write};

@@ -78,7 +78,7 @@ fn run_both(one: &Test, other: &Test, threads: usize) -> Result<Vec<Digests>> {
         stream
     };
     let runs = [Run { feed: one, whole: before(b""), each: false }, Run { feed: other, whole: before(b"header"), each: true }];
-    run(&runs, threads, &())
+    run(Vec::from(runs), threads, &())
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn work_that_is_no_longer_wanted_ends() {
     let feed = Test::new(&[8 << 20]);
     for threads in [1, 2, 16] {
         let runs = [Run { feed: &feed, whole: Stream::default(), each: true }];
-        let error = run(&runs, threads, &After(AtomicU64::new(0))).unwrap_err();
+        let error = run(Vec::from(runs), threads, &After(AtomicU64::new(0))).unwrap_err();
         assert_eq!(error.message(), "interrupted");
     }
     assert!(feed.filled.load(Ordering::Relaxed) < 3 * (8 << 20));

@@ -21,5 +21,6 @@ mod record;
 mod remade;
 mod sandbox;
 mod sarif;
+mod sets;
 mod tidy;
 mod verification;

@@ -1,0 +1,410 @@
+//! The index of a set: which of its files holds which tensor, as the Hugging Face libraries write it beside the shards of a
+//! checkpoint: `{"metadata": {"total_size": N}, "weight_map": {NAME: FILE}}`.
+//!
+//! It is text from anyone. A file that it names is one beside it, never elsewhere; a key that is there twice is an error, since
+//! two readers could see two different sets. What it says of the shards is compared with what is in them, and never believed.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::error::{self, Result};
+use crate::filenames::folder_of;
+use crate::limits::Limits;
+use crate::source::Source;
+use crate::text::{count, quoted};
+
+pub use crate::filenames::{index_path, is_index};
+
+const METADATA: &str = "metadata";
+const WEIGHT_MAP: &str = "weight_map";
+/// What the metadata calls the bytes of all tensors.
+const TOTAL_SIZE: &str = "total_size";
+/// No file system of today has longer names.
+const MAX_FILE_NAME: usize = 255;
+/// Names that an error lists; there may be thousands.
+const MAX_LISTED: usize = 10;
+
+/// Whether a file is called as the Hugging Face libraries call the index of a set: `pytorch_model.bin.index.json`.
+pub fn is_named_like_one(name: &str) -> bool {
+    is_index(Path::new(name))
+}
+
+/// The index of a set.
+#[derive(Debug)]
+pub struct ShardIndex {
+    source: Arc<Source>,
+    /// Sorted, each once.
+    shards: Vec<String>,
+    /// Names of tensors and the numbers of their shards, in the order of the file.
+    weight_map: Vec<(String, u32)>,
+    /// What is in it besides, in its order and as it is written there; `None` where the map is.
+    fields: Vec<(String, Option<Field>)>,
+}
+
+#[derive(Debug)]
+enum Field {
+    Metadata(Vec<(String, Box<RawValue>)>),
+    Other(Box<RawValue>),
+}
+
+impl ShardIndex {
+    /// Reads an index. Its shards need not be there yet.
+    ///
+    /// # Errors
+    /// `index-malformed`, also for a shard that is not a plain name of a file beside it; the limits on its size and on tensors.
+    pub fn read(path: &Path, limits: &Limits) -> Result<ShardIndex> {
+        let source = Source::open(path)?;
+        limits.index_bytes(source.len())?;
+        let text = source.map()?;
+        let mut json = serde_json::Deserializer::from_slice(&text);
+        let mut read = Parsed::default();
+        let parsed = Document(&mut read, limits).deserialize(&mut json).and_then(|()| json.end());
+        // A limit has a better error than one of JSON.
+        limits.tensors(read.weight_map.len() as u64)?;
+        parsed.map_err(|e| error::index(path, &e.to_string()))?;
+        let Parsed { mut shards, mut weight_map, fields, .. } = read;
+        if weight_map.is_empty() {
+            return Err(error::index(path, "its weight_map lists no tensor"));
+        }
+        for name in &shards {
+            if let Some(why) = unusable(name) {
+                return Err(error::index(path, &format!("it names the shard {}, {why}", quoted(name, 200))));
+            }
+        }
+        limits.checkpoints(shards.len() as u64)?;
+        let mut order: Vec<u32> = (0..shards.len() as u32).collect();
+        order.sort_by(|a, b| shards[*a as usize].cmp(&shards[*b as usize]));
+        let mut number = vec![0; shards.len()];
+        order.iter().zip(0..).for_each(|(&old, new)| number[old as usize] = new);
+        weight_map.iter_mut().for_each(|(_, shard)| *shard = number[*shard as usize]);
+        shards.sort();
+        Ok(ShardIndex { source, shards, weight_map, fields })
+    }
+
+    /// The index itself.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// The files of the set, sorted, each once.
+    pub fn shards(&self) -> Vec<PathBuf> {
+        self.shards.iter().map(|shard| folder_of(self.path()).join(shard)).collect()
+    }
+
+    /// Their names.
+    pub fn shard_names(&self) -> &[String] {
+        &self.shards
+    }
+
+    /// Every tensor that it lists, with the name of the file that it says holds it.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.weight_map.iter().map(|(name, shard)| (name.as_str(), self.shards[*shard as usize].as_str()))
+    }
+
+    /// Checks that every shard is there.
+    ///
+    /// # Errors
+    /// `set-incomplete`, which lists those that are not.
+    pub fn check_shards(&self) -> Result<()> {
+        let missing: Vec<&str> =
+            self.shards.iter().zip(self.shards()).filter(|(_, path)| !path.is_file()).map(|(name, _)| name.as_str()).collect();
+        match missing.len() {
+            0 => Ok(()),
+            n => {
+                let shards = count(self.shards.len() as u64, "file");
+                let verb = if n == 1 { "is" } else { "are" };
+                Err(error::incomplete(format!("of the {shards} of the set, {n} {verb} missing: {}", listed(missing.into_iter()))))
+            }
+        }
+    }
+
+    /// Writes the index again for other files: `files` says which file holds which tensor. Everything else stays as it is.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(crate) fn write_rewritten(&self, files: &[(&str, &str)], mut out: impl Write) -> io::Result<()> {
+        out.write_all(b"{")?;
+        for (i, (key, field)) in self.fields.iter().enumerate() {
+            write!(out, "{}\n  {}: ", if i > 0 { "," } else { "" }, python_text(key))?;
+            match field {
+                Some(Field::Metadata(entries)) => {
+                    object(&mut out, entries.iter().map(|(key, value)| (key.as_str(), value.get())))?;
+                }
+                Some(Field::Other(value)) => out.write_all(value.get().as_bytes())?,
+                None => object(&mut out, files.iter().map(|(name, file)| (*name, python_text(file))))?,
+            }
+        }
+        out.write_all(b"\n}\n")
+    }
+
+    /// The keys of the metadata and their values as JSON, but for the size.
+    pub(crate) fn other_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        let metadata = self.fields.iter().find_map(|(_, field)| match field {
+            Some(Field::Metadata(entries)) => Some(entries.as_slice()),
+            _ => None,
+        });
+        let entries = metadata.unwrap_or_default().iter();
+        entries.filter(|(key, _)| key != TOTAL_SIZE).map(|(key, value)| (key.as_str(), value.get()))
+    }
+}
+
+/// Writes the index of files that one checkpoint was split into, in the form of `huggingface_hub.save_torch_state_dict`.
+///
+/// `metadata` are values as JSON, `tied` the tied names, dropped and kept; `files` says in its order which file holds which tensor.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write<'a>(
+    mut out: impl Write,
+    total_bytes: u64,
+    metadata: &[(&str, &str)],
+    tied: impl Iterator<Item = (&'a str, &'a str)>,
+    files: impl Iterator<Item = (&'a str, &'a str)>,
+) -> io::Result<()> {
+    let taken: HashSet<&str> = metadata.iter().map(|(key, _)| *key).chain([TOTAL_SIZE]).collect();
+    let size = [(TOTAL_SIZE, total_bytes.to_string())].into_iter();
+    let others = metadata.iter().map(|(key, value)| (*key, (*value).to_owned()));
+    let tied = tied.filter(|(dropped, _)| !taken.contains(dropped)).map(|(dropped, kept)| (dropped, python_text(kept)));
+    write!(out, "{{\n  \"{METADATA}\": ")?;
+    object(&mut out, size.chain(others).chain(tied))?;
+    write!(out, ",\n  \"{WEIGHT_MAP}\": ")?;
+    object(&mut out, files.map(|(name, file)| (name, python_text(file))))?;
+    out.write_all(b"\n}")
+}
+
+/// An object inside of the outermost one, as `json.dumps(..., indent=2)` writes it.
+fn object<'a>(out: &mut impl Write, entries: impl Iterator<Item = (&'a str, impl AsRef<str>)>) -> io::Result<()> {
+    let mut before = "{";
+    for (key, value) in entries {
+        write!(out, "{before}\n    {}: {}", python_text(key), value.as_ref())?;
+        before = ",";
+    }
+    out.write_all(if before == "{" { b"{}" } else { b"\n  }" })
+}
+
+/// A text as Python's `json` writes it: ASCII, with everything else by its number.
+fn python_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            ' '..='~' => out.push(c),
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Why a shard cannot be called so.
+fn unusable(name: &str) -> Option<&'static str> {
+    let leads_elsewhere = name.contains(['/', '\\', '\0']) || matches!(name, "" | "." | "..") || name.as_bytes().get(1) == Some(&b':');
+    if leads_elsewhere {
+        Some("which is not the name of a file beside the index")
+    } else if name.len() > MAX_FILE_NAME {
+        Some("which is longer than the name of a file can be")
+    } else if is_named_like_one(name) {
+        Some("which is called as an index itself")
+    } else {
+        None
+    }
+}
+
+/// The first of some names, and how many more there are.
+pub(crate) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(MAX_LISTED);
+    let mut shown: Vec<String> = names.take(MAX_LISTED).map(|name| quoted(name, 100)).collect();
+    if more > 0 {
+        shown.push(format!("and {} more", crate::text::thousands(more as u64)));
+    }
+    shown.join(", ")
+}
+
+/// Which of the tensors that an index lists are in which files.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison<'a> {
+    /// The file of each tensor that was seen.
+    files: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Notes that a file of the set has a tensor.
+    ///
+    /// # Errors
+    /// `name-collision` when another one has it too.
+    pub fn see(&mut self, name: &'a str, file: &'a str) -> Result<()> {
+        match self.files.insert(name, file) {
+            Some(other) if other != file => Err(error::in_two_shards(name, other.min(file), other.max(file))),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the index says otherwise, in words: names that another file has than it says, and those that it does not list. What is
+    /// in the files counts, so none of them is an error.
+    ///
+    /// # Errors
+    /// `set-incomplete` for names that no file has, unless they are `known` to be something else than a tensor.
+    pub fn finish(self, index: &'a ShardIndex, known: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let missing: Vec<&str> =
+            index.names().map(|(name, _)| name).filter(|name| !self.files.contains_key(name) && !known(name)).collect();
+        if !missing.is_empty() {
+            let n = count(missing.len() as u64, "tensor");
+            return Err(error::incomplete(format!("the index lists {n} that no file of the set has: {}", listed(missing.into_iter()))));
+        }
+        let elsewhere = index.names().filter(|(name, said)| self.files.get(name).is_some_and(|file| file != said));
+        let elsewhere = elsewhere.map(|(name, said)| {
+            let (name, said, file) = (quoted(name, 200), quoted(said, 200), quoted(self.files[name], 200));
+            format!("the index says that {name} is in {said}, and it is in {file}")
+        });
+        let listed: HashSet<&str> = index.names().map(|(name, _)| name).collect();
+        let mut unlisted: Vec<(&str, &str)> =
+            self.files.iter().map(|(name, file)| (*name, *file)).filter(|(name, _)| !listed.contains(name)).collect();
+        unlisted.sort_unstable();
+        let unlisted = unlisted
+            .into_iter()
+            .map(|(name, file)| format!("the index does not list {}, which is in {}", quoted(name, 200), quoted(file, 200)));
+        Ok(elsewhere.chain(unlisted).collect())
+    }
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------
+
+#[derive(Default)]
+struct Parsed {
+    shards: Vec<String>,
+    numbers: HashMap<String, u32>,
+    weight_map: Vec<(String, u32)>,
+    fields: Vec<(String, Option<Field>)>,
+}
+
+struct Document<'p>(&'p mut Parsed, &'p Limits);
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with a weight_map")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
+        let Document(parsed, limits) = self;
+        while let Some(key) = map.next_key::<String>()? {
+            if parsed.fields.iter().any(|(known, _)| *known == key) {
+                return Err(twice(&key));
+            }
+            if parsed.fields.len() == MAX_FIELDS {
+                return Err(M::Error::custom("it has more fields than any index has"));
+            }
+            let field = match key.as_str() {
+                WEIGHT_MAP => {
+                    map.next_value_seed(WeightMap(parsed, limits))?;
+                    None
+                }
+                METADATA => Some(Field::Metadata(map.next_value::<Metadata>()?.0)),
+                _ => Some(Field::Other(map.next_value()?)),
+            };
+            parsed.fields.push((key, field));
+        }
+        match parsed.fields.iter().any(|(key, _)| key == WEIGHT_MAP) {
+            true => Ok(()),
+            false => Err(M::Error::custom("it has no weight_map")),
+        }
+    }
+}
+
+/// Fields of an index beside the map; there are two.
+const MAX_FIELDS: usize = 100;
+
+fn twice<E: serde::de::Error>(key: &str) -> E {
+    E::custom(format!("it has the key {} twice", quoted(key, 200)))
+}
+
+struct WeightMap<'p>(&'p mut Parsed, &'p Limits);
+
+impl<'de> DeserializeSeed<'de> for WeightMap<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WeightMap<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a weight_map from names of tensors to names of files")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
+        let WeightMap(parsed, limits) = self;
+        let mut seen = HashSet::new();
+        while let Some((name, shard)) = map.next_entry::<String, String>()? {
+            if !seen.insert(name.clone()) {
+                return Err(twice(&name));
+            }
+            let next = parsed.shards.len() as u32; // no more than tensors, which are limited
+            let number = *parsed.numbers.entry(shard).or_insert_with_key(|shard| {
+                parsed.shards.push(shard.clone());
+                next
+            });
+            parsed.weight_map.push((name, number));
+            if parsed.weight_map.len() as u64 > limits.tensors {
+                return Err(M::Error::custom("it lists more tensors than are allowed"));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Metadata(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("metadata that is an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Metadata, M::Error> {
+                let (mut entries, mut seen) = (Vec::new(), HashSet::new());
+                while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(twice(&key));
+                    }
+                    entries.push((key, value));
+                }
+                Ok(Metadata(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
