@@ -70,6 +70,11 @@ impl ShardIndex {
         limits.tensors(read.weight_map.len() as u64)?;
         parsed.map_err(|e| error::index(path, &e.to_string()))?;
         let Parsed { mut shards, mut weight_map, fields, .. } = read;
+        let mut names: Vec<&str> = weight_map.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(error::index(path, &said_twice(pair[0])));
+        }
         if weight_map.is_empty() {
             return Err(error::index(path, "its weight_map lists no tensor"));
         }
@@ -341,7 +346,11 @@ impl<'de> Visitor<'de> for Document<'_> {
 const MAX_FIELDS: usize = 100;
 
 fn twice<E: serde::de::Error>(key: &str) -> E {
-    E::custom(format!("it has the key {} twice", quoted(key, 200)))
+    E::custom(said_twice(key))
+}
+
+fn said_twice(key: &str) -> String {
+    format!("it has the key {} twice", quoted(key, 200))
 }
 
 struct WeightMap<'p>(&'p mut Parsed, &'p Limits);
@@ -363,11 +372,7 @@ impl<'de> Visitor<'de> for WeightMap<'_> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
         let WeightMap(parsed, limits) = self;
-        let mut seen = HashSet::new();
         while let Some((name, shard)) = map.next_entry::<String, String>()? {
-            if !seen.insert(name.clone()) {
-                return Err(twice(&name));
-            }
             let next = parsed.shards.len() as u32; // no more than tensors, which are limited
             let number = *parsed.numbers.entry(shard).or_insert_with_key(|shard| {
                 parsed.shards.push(shard.clone());
@@ -406,5 +411,61 @@ impl<'de> Deserialize<'de> for Metadata {
             }
         }
         deserializer.deserialize_map(Entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ShardIndex> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.bin.index.json");
+        std::fs::write(&path, text).unwrap();
+        ShardIndex::read(&path, &Limits::default())
+    }
+
+    #[test]
+    fn text_is_written_as_python_writes_it() {
+        for (text, written) in [
+            ("plain ~", r#""plain ~""#),
+            ("\"\\/", r#""\"\\/""#),
+            ("\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}", r#""\n\r\t\b\f\u0000\u001f\u007f""#),
+            ("\u{fc}\u{2028}\u{1f600}", r#""\u00fc\u2028\ud83d\ude00""#),
+        ] {
+            assert_eq!(python_text(text), written);
+        }
+    }
+
+    #[test]
+    fn shards_are_sorted_and_names_keep_their_order() {
+        let index = read(r#"{"weight_map": {"z": "b", "a": "c", "m": "a", "n": "b"}}"#).unwrap();
+        assert_eq!(index.shard_names(), ["a", "b", "c"]);
+        assert_eq!(index.names().collect::<Vec<_>>(), [("z", "b"), ("a", "c"), ("m", "a"), ("n", "b")]);
+    }
+
+    #[test]
+    fn what_is_beside_the_map_stays_as_it_is_and_where_it_is() {
+        let text = "{\n  \"before\": [1,  2.50],\n  \"metadata\": {\n    \"total_size\": 100000000000000000000000,\n    \"\\u00fc\": null\n  },\n  \
+                    \"weight_map\": {\n    \"x\": \"a\"\n  },\n  \"behind\": {}\n}\n";
+        let index = read(text).unwrap();
+        let mut written = Vec::new();
+        index.write_rewritten(&[("x", "a")], &mut written).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), text);
+    }
+
+    #[test]
+    fn a_new_index_has_its_size_first_and_tied_names_that_hide_nothing_last() {
+        let mut written = Vec::new();
+        let tied = [("total_size", "x"), ("kept", "x"), ("y", "x")].into_iter();
+        write(&mut written, 7, &[("kept", "1")], tied, [("x", "f")].into_iter()).unwrap();
+        let expected = "{\n  \"metadata\": {\n    \"total_size\": 7,\n    \"kept\": 1,\n    \"y\": \"x\"\n  },\n  \"weight_map\": {\n    \"x\": \"f\"\n  }\n}";
+        assert_eq!(String::from_utf8(written).unwrap(), expected);
+    }
+
+    #[test]
+    fn long_lists_of_names_are_cut() {
+        let names: Vec<String> = (0..12).map(|i| i.to_string()).collect();
+        assert!(listed(names.iter().map(String::as_str)).ends_with("\"9\", and 2 more"));
     }
 }

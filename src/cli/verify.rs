@@ -1,5 +1,6 @@
 //! `depickle verify`
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -8,7 +9,7 @@ use depickle::index::ShardIndex;
 use depickle::report::json;
 use depickle::set::check;
 use depickle::text::{bytes, count, printable};
-use depickle::verify::check_manifest;
+use depickle::verify::{Sources, check_manifest_of};
 use depickle::{Error, Limits};
 
 use super::progress::Bar;
@@ -37,10 +38,10 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
     let mut access = Access::default();
     access.read(Path::new("/"));
     sandbox::enter(sandboxed, &access);
-    let mut worst = 0;
+    let (mut worst, mut sources) = (0, Sources::default());
     for path in &args.paths {
         if is_index(path) {
-            worst = worst.max(verify_set(path, args));
+            worst = worst.max(verify_set(path, args, &mut sources));
             continue;
         }
         let manifests = if path.is_dir() { in_folder(path) } else { Ok(vec![manifest_of(path)]) };
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
                 1
             }
             Ok(paths) => {
-                let of = |path: &PathBuf| if is_index(path) { verify_index(path, args) } else { verify(path, args) };
+                let of = |path: &PathBuf| if is_index(path) { verify_listed(path, args) } else { verify(path, args, &mut sources) };
                 paths.iter().map(of).max().unwrap_or(0)
             }
             Err(e) => {
@@ -68,13 +69,26 @@ fn manifest_of(path: &Path) -> PathBuf {
 }
 
 /// Each file that an index lists, with its manifest, and then the index.
-fn verify_set(path: &Path, args: &Args) -> u8 {
+fn verify_set(path: &Path, args: &Args, sources: &mut Sources) -> u8 {
     match ShardIndex::read(path, &Limits::default()) {
         Ok(index) => {
-            let files = index.shards().iter().map(|file| verify(&manifest_path(file), args)).max().unwrap_or(0);
+            let files = index.shards().iter().map(|file| verify(&manifest_path(file), args, sources)).max().unwrap_or(0);
             files.max(verify_index(path, args))
         }
         Err(error) => failed(path, args, &error),
+    }
+}
+
+/// An index whose files are verified by the manifests that are there: each must have one.
+fn verify_listed(path: &Path, args: &Args) -> u8 {
+    let without = ShardIndex::read(path, &Limits::default())
+        .map(|index| index.shards().into_iter().find(|file| file.is_file() && !manifest_path(file).is_file()));
+    match without {
+        Ok(Some(file)) => {
+            super::say(&format!("error: there is no manifest of {}\n", printable(&file.to_string_lossy())));
+            1
+        }
+        _ => verify_index(path, args),
     }
 }
 
@@ -125,13 +139,17 @@ fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
             }
         }
     }
+    // The index of files without manifests is somebody else's.
+    let folders: HashSet<PathBuf> =
+        manifests.iter().filter(|path| !is_index(path)).filter_map(|path| Some(path.parent()?.to_owned())).collect();
+    manifests.retain(|path| !is_index(path) || path.parent().is_some_and(|folder| folders.contains(folder)));
     manifests.sort();
     Ok(manifests)
 }
 
-fn verify(manifest: &Path, args: &Args) -> u8 {
+fn verify(manifest: &Path, args: &Args, sources: &mut Sources) -> u8 {
     let bar = Bar::new("verifying", args.quiet || args.json);
-    let result = check_manifest(manifest, &bar);
+    let result = check_manifest_of(manifest, sources, &bar);
     drop(bar);
     match result {
         Ok(report) => {

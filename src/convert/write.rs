@@ -109,16 +109,20 @@ impl Prepared {
         let (source_sha256, companions) = verified.sources;
         findings.extend(opened.findings.iter().cloned());
         let Prepared { ledger, plans, set, .. } = self;
-        let mut whole = plans.index.is_some().then(|| ledger.clone());
+        let is_split = plans.index.is_some();
+        let mut whole = Some(ledger);
+        let mut of_data = Vec::new();
         let mut sealed = Vec::new();
         for (number, ((pending, verified), written)) in pending.into_iter().zip(&verified.files).zip(verified.findings).enumerate() {
-            if let Some(whole) = &mut whole {
-                whole.findings.extend(findings.iter().filter(|_| number == 0).chain(&written).map(FindingRecord::from));
-            }
-            let ledger = ledger.of_file(number);
-            let findings: Vec<Finding> = findings.iter().cloned().chain(written).collect();
+            let of_file = if is_split { whole.as_ref().map(|whole| whole.of_file(number)) } else { whole.take() };
+            let Some(ledger) = of_file else { unreachable!("one file takes it, and of several each a part") };
+            let findings: Vec<Finding> = findings.iter().chain(&written).cloned().collect();
             let manifest = Manifest::seal(ledger, source_sha256, &companions, verified, &findings);
             sealed.push(Sealed { pending, manifest, proof: verified });
+            of_data.extend(written);
+        }
+        if let Some(whole) = &mut whole {
+            whole.findings.extend(findings.iter().chain(&of_data).map(FindingRecord::from));
         }
         let index = match (&plans.index, &targets.index) {
             (Some(entries), Some(path)) => Some(Pending::with_content(path, |out| {

@@ -321,9 +321,6 @@ impl Ledger {
 
     /// The record of one of several files: what is said of the source is the same for each.
     pub(crate) fn of_file(&self, number: usize) -> Ledger {
-        if self.outputs.len() == 1 {
-            return self.clone();
-        }
         let tensors = self.tensors.of_file(number);
         let lowered = if self.lowered.is_empty() {
             BTreeMap::new()

@@ -403,6 +403,36 @@ fn an_index_that_lists_something_else_than_its_files_is_found() {
 }
 
 #[test]
+fn a_file_that_an_index_lists_must_have_its_manifest() {
+    let scratch = Scratch::new();
+    assert_eq!(convert(&set("hub-2.4.0").join("one.pt"), &scratch.path("model.safetensors"), &["--max-shard-size", "1KB"]).code, 0);
+    std::fs::remove_file(scratch.path("model-00002-of-00005.safetensors.manifest.json")).expect("a manifest");
+    for path in ["", "model.safetensors.index.json"] {
+        assert_eq!(verify(&scratch.path(path)).code, 1, "{path}");
+    }
+    // A folder of files that others made has no manifests at all.
+    for manifest in files(&scratch.path(""), ".manifest.json") {
+        std::fs::remove_file(manifest).expect("a manifest");
+    }
+    let run = verify(&scratch.path(""));
+    assert!(run.code == 1 && run.stderr.contains("there is no manifest in"), "{}", run.stderr);
+}
+
+#[test]
+fn a_source_of_many_files_is_read_once_to_verify_them() {
+    let scratch = Scratch::new();
+    let source = scratch.write("one.pt", &std::fs::read(set("hub-2.4.0").join("one.pt")).expect("the source"));
+    assert_eq!(convert(&source, &scratch.path("model.safetensors"), &["--max-shard-size", "1KB"]).code, 0);
+    let run = verify(&scratch.path(""));
+    assert_eq!((run.code, run.stderr.matches("the source too").count()), (0, 5), "{}", run.stderr);
+    let mut changed = std::fs::read(&source).expect("the source");
+    changed[100] ^= 1;
+    std::fs::write(&source, changed).expect("the source");
+    let run = verify(&scratch.path(""));
+    assert_eq!((run.code, run.stderr.matches("no longer the file").count()), (4, 5), "{}", run.stderr);
+}
+
+#[test]
 fn a_part_of_a_set_cannot_be_chosen_by_its_root() {
     let run = convert(&set("hub-2.4.0").join(INDEX), &Scratch::new().path("x.safetensors"), &["--root", "h"]);
     assert_eq!((run.code, run.stderr.contains("--root takes a part of one checkpoint")), (2, true), "{}", run.stderr);
@@ -438,4 +468,76 @@ fn a_set_is_inspected_as_one_checkpoint_and_scanned_as_files() {
     let run = depickle([Path::new("scan"), &set("transformers-4.20.1")]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("4 clean") || run.stdout.contains("4 clean"), "{} {}", run.stdout, run.stderr);
+}
+
+/// Does something when the work has come this far.
+struct At<'a> {
+    step: usize,
+    steps: std::sync::atomic::AtomicUsize,
+    cancel: bool,
+    act: &'a (dyn Fn() + Sync),
+}
+
+impl depickle::progress::Progress for At<'_> {
+    fn start(&self, _: u64, _: u64) {}
+
+    fn advance(&self, _: u64) {
+        if self.steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == self.step {
+            (self.act)();
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel && self.steps.load(std::sync::atomic::Ordering::Relaxed) >= self.step
+    }
+}
+
+#[test]
+fn a_split_that_is_interrupted_or_comes_too_late_leaves_nothing_behind() {
+    let input = set("hub-2.4.0").join(INDEX);
+    let mut options = depickle::ConvertOptions::default();
+    options.max_shard_size = std::num::NonZeroU64::new(1000);
+    let attempt = |scratch: &Scratch, step: usize, cancel: bool, act: &(dyn Fn() + Sync)| {
+        let output = scratch.path("new/model.safetensors");
+        let progress = At { step, steps: 0.into(), cancel, act };
+        let result = depickle::convert::prepare(&input, &output, &options).expect("a set").write(&output, &options, &progress);
+        (result, progress.steps.into_inner())
+    };
+    let (result, steps) = attempt(&Scratch::new(), usize::MAX, false, &|| {});
+    assert_eq!(result.expect("a conversion").files.len(), 5);
+    assert!(steps > 10, "{steps}");
+    for step in 0..steps {
+        let scratch = Scratch::new();
+        let (result, _) = attempt(&scratch, step, true, &|| {});
+        assert_eq!(result.expect_err("it is cancelled").message(), "interrupted", "{step}");
+        assert!(scratch.names().is_empty(), "{step}: {:?}", scratch.names());
+    }
+    // Another program writes one of the files meanwhile.
+    for taken in ["model.safetensors.index.json", "model-00004-of-00005.safetensors", "model-00001-of-00005.safetensors.manifest.json"] {
+        let scratch = Scratch::new();
+        let (result, _) =
+            attempt(&scratch, steps - 1, false, &|| std::fs::write(scratch.path("new").join(taken), b"precious").expect(taken));
+        assert_eq!(result.expect_err("it is taken").code(), depickle::error::Code::OutputExists, "{taken}");
+        assert_eq!(files(&scratch.path("new"), ""), [scratch.path("new").join(taken)], "{taken}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn files_of_a_set_may_be_links_as_in_the_cache_of_the_hub() {
+    let scratch = Scratch::new();
+    for folder in ["blobs", "snapshot"] {
+        std::fs::create_dir(scratch.path(folder)).expect("a folder");
+    }
+    for file in files(&set("hub-2.4.0"), "").iter().filter(|file| !file.ends_with("expect.json")) {
+        let name = file.file_name().expect("a name").to_string_lossy();
+        let hash = sha256(name.as_bytes());
+        std::fs::copy(file, scratch.path("blobs").join(&hash)).expect("a copy");
+        std::os::unix::fs::symlink(format!("../blobs/{hash}"), scratch.path("snapshot").join(&*name)).expect("a link");
+    }
+    for args in [&[][..], &["--max-shard-size", "1KB", "--force"]] {
+        let run = convert(&scratch.path("snapshot").join(INDEX), &scratch.path("out/"), args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
+    assert_eq!(verify(&scratch.path("out/model-00001-of-00005.safetensors")).code, 0);
 }
