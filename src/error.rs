@@ -248,6 +248,10 @@ pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Error {
         }
         io::ErrorKind::FileTooLarge => error.help("the file system, or a limit such as that of ulimit -f, allows no file of this size"),
         io::ErrorKind::ReadOnlyFilesystem => error.help("choose another folder with -o"),
+        // EMFILE, which has no kind of its own.
+        _ if cfg!(unix) && cause.raw_os_error() == Some(24) => {
+            error.help("allow more open files with ulimit -n, or split into fewer files with a larger --max-shard-size")
+        }
         io::ErrorKind::PermissionDenied => error.help("check the permissions of the file and of its folder"),
         _ => error,
     }
@@ -403,7 +407,7 @@ pub(crate) fn incomplete(message: impl Into<String>) -> Error {
 pub(crate) fn in_two_shards(name: &str, first: &str, second: &str) -> Error {
     let (name, first, second) = (quoted(name, 200), quoted(first, 200), quoted(second, 200));
     Error::new(Code::NameCollision, format!("tensor {name} is in two files of the set: {first} and {second}"))
-        .help("only its author can say which of the two counts; leave it out with --exclude, or convert the files one by one")
+        .help("only its author can say which of the two counts; the files can be converted one by one")
 }
 
 // ---- tensors --------------------------------------------------------------------------------------------------

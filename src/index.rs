@@ -464,6 +464,25 @@ mod tests {
     }
 
     #[test]
+    fn no_change_of_a_byte_makes_a_reader_of_it_panic() {
+        let good = r#"{"metadata": {"total_size": 12, "o": [1.5, null]}, "weight_map": {"a\u00fc": "s-1.bin", "b": "s-2.bin"}}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.bin.index.json");
+        for at in 0..good.len() {
+            for byte in [b'"', b'{', b'}', b',', b'\\', b'0', b'/', 0, 0xff] {
+                let mut bad = good.as_bytes().to_vec();
+                bad[at] = byte;
+                std::fs::write(&path, &bad).unwrap();
+                if let Ok(index) = ShardIndex::read(&path, &Limits::default()) {
+                    assert!(index.shards().iter().all(|shard| shard.parent() == Some(folder.path())), "{index:?}");
+                }
+                std::fs::write(&path, &bad[..at]).unwrap();
+                assert!(ShardIndex::read(&path, &Limits::default()).is_err());
+            }
+        }
+    }
+
+    #[test]
     fn long_lists_of_names_are_cut() {
         let names: Vec<String> = (0..12).map(|i| i.to_string()).collect();
         assert!(listed(names.iter().map(String::as_str)).ends_with("\"9\", and 2 more"));
