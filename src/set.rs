@@ -163,11 +163,11 @@ struct Named {
 
 #[derive(Deserialize)]
 struct TensorOf {
-    from: From,
+    from: Origin,
 }
 
 #[derive(Deserialize)]
-struct From {
+struct Origin {
     path: String,
 }
 

@@ -6,6 +6,7 @@
 //! there. What counts is the bytes that are written: there it is those of the storage, which are the same for whole storages.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, Content};
@@ -15,8 +16,6 @@ use crate::limits::Limits;
 use crate::names::TensorName;
 use crate::plan::{Plan, Planned};
 use crate::select::Selected;
-
-use std::path::{Path, PathBuf};
 
 /// All files of a conversion: one, or several and their index.
 #[derive(Debug)]

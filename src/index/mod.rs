@@ -4,15 +4,15 @@
 //! It is text from anyone. A file that it names is one beside it, never elsewhere; a key that is there twice is an error, since
 //! two readers could see two different sets. What it says of the shards is compared with what is in them, and never believed.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+mod comparison;
+mod parse;
+
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::DeserializeSeed;
 
 use crate::error::{self, Result};
 use crate::filenames::folder_of;
@@ -21,6 +21,8 @@ use crate::source::Source;
 use crate::text::{count, quoted};
 
 pub use crate::filenames::{index_path, is_index};
+pub(crate) use comparison::Comparison;
+use parse::{Document, Field, Parsed, said_twice};
 
 const METADATA: &str = "metadata";
 const WEIGHT_MAP: &str = "weight_map";
@@ -46,12 +48,6 @@ pub struct ShardIndex {
     weight_map: Vec<(String, u32)>,
     /// What is in it besides, in its order and as it is written there; `None` where the map is.
     fields: Vec<(String, Option<Field>)>,
-}
-
-#[derive(Debug)]
-enum Field {
-    Metadata(Vec<(String, Box<RawValue>)>),
-    Other(Box<RawValue>),
 }
 
 impl ShardIndex {
@@ -240,178 +236,6 @@ pub(crate) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Strin
         shown.push(format!("and {} more", crate::text::thousands(more as u64)));
     }
     shown.join(", ")
-}
-
-/// Which of the tensors that an index lists are in which files.
-#[derive(Debug, Default)]
-pub(crate) struct Comparison<'a> {
-    /// The file of each tensor that was seen.
-    files: HashMap<&'a str, &'a str>,
-}
-
-impl<'a> Comparison<'a> {
-    /// Notes that a file of the set has a tensor.
-    ///
-    /// # Errors
-    /// `name-collision` when another one has it too.
-    pub fn see(&mut self, name: &'a str, file: &'a str) -> Result<()> {
-        match self.files.insert(name, file) {
-            Some(other) if other != file => Err(error::in_two_shards(name, other.min(file), other.max(file))),
-            _ => Ok(()),
-        }
-    }
-
-    /// What the index says otherwise, in words: names that another file has than it says, and those that it does not list. What is
-    /// in the files counts, so none of them is an error.
-    ///
-    /// # Errors
-    /// `set-incomplete` for names that no file has, unless they are `known` to be something else than a tensor.
-    pub fn finish(self, index: &'a ShardIndex, known: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-        let missing: Vec<&str> =
-            index.names().map(|(name, _)| name).filter(|name| !self.files.contains_key(name) && !known(name)).collect();
-        if !missing.is_empty() {
-            let n = count(missing.len() as u64, "tensor");
-            return Err(error::incomplete(format!("the index lists {n} that no file of the set has: {}", listed(missing.into_iter()))));
-        }
-        let elsewhere = index.names().filter(|(name, said)| self.files.get(name).is_some_and(|file| file != said));
-        let elsewhere = elsewhere.map(|(name, said)| {
-            let (name, said, file) = (quoted(name, 200), quoted(said, 200), quoted(self.files[name], 200));
-            format!("the index says that {name} is in {said}, and it is in {file}")
-        });
-        let listed: HashSet<&str> = index.names().map(|(name, _)| name).collect();
-        let mut unlisted: Vec<(&str, &str)> =
-            self.files.iter().map(|(name, file)| (*name, *file)).filter(|(name, _)| !listed.contains(name)).collect();
-        unlisted.sort_unstable();
-        let unlisted = unlisted
-            .into_iter()
-            .map(|(name, file)| format!("the index does not list {}, which is in {}", quoted(name, 200), quoted(file, 200)));
-        Ok(elsewhere.chain(unlisted).collect())
-    }
-}
-
-// ---- reading --------------------------------------------------------------------------------------------------
-
-#[derive(Default)]
-struct Parsed {
-    shards: Vec<String>,
-    numbers: HashMap<String, u32>,
-    weight_map: Vec<(String, u32)>,
-    fields: Vec<(String, Option<Field>)>,
-}
-
-struct Document<'p>(&'p mut Parsed, &'p Limits);
-
-impl<'de> DeserializeSeed<'de> for Document<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Document<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with a weight_map")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
-        let Document(parsed, limits) = self;
-        while let Some(key) = map.next_key::<String>()? {
-            if parsed.fields.iter().any(|(known, _)| *known == key) {
-                return Err(twice(&key));
-            }
-            if parsed.fields.len() == MAX_FIELDS {
-                return Err(M::Error::custom("it has more fields than any index has"));
-            }
-            let field = match key.as_str() {
-                WEIGHT_MAP => {
-                    map.next_value_seed(WeightMap(parsed, limits))?;
-                    None
-                }
-                METADATA => Some(Field::Metadata(map.next_value::<Metadata>()?.0)),
-                _ => Some(Field::Other(map.next_value()?)),
-            };
-            parsed.fields.push((key, field));
-        }
-        match parsed.fields.iter().any(|(key, _)| key == WEIGHT_MAP) {
-            true => Ok(()),
-            false => Err(M::Error::custom("it has no weight_map")),
-        }
-    }
-}
-
-/// Fields of an index beside the map; there are two.
-const MAX_FIELDS: usize = 100;
-
-fn twice<E: serde::de::Error>(key: &str) -> E {
-    E::custom(said_twice(key))
-}
-
-fn said_twice(key: &str) -> String {
-    format!("it has the key {} twice", quoted(key, 200))
-}
-
-struct WeightMap<'p>(&'p mut Parsed, &'p Limits);
-
-impl<'de> DeserializeSeed<'de> for WeightMap<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for WeightMap<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a weight_map from names of tensors to names of files")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
-        let WeightMap(parsed, limits) = self;
-        while let Some((name, shard)) = map.next_entry::<String, String>()? {
-            let next = parsed.shards.len() as u32; // no more than tensors, which are limited
-            let number = *parsed.numbers.entry(shard).or_insert_with_key(|shard| {
-                parsed.shards.push(shard.clone());
-                next
-            });
-            parsed.weight_map.push((name, number));
-            if parsed.weight_map.len() as u64 > limits.tensors {
-                return Err(M::Error::custom("it lists more tensors than are allowed"));
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Metadata(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Metadata;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("metadata that is an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Metadata, M::Error> {
-                let (mut entries, mut seen) = (Vec::new(), HashSet::new());
-                while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
-                    if !seen.insert(key.clone()) {
-                        return Err(twice(&key));
-                    }
-                    entries.push((key, value));
-                }
-                Ok(Metadata(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
 }
 
 #[cfg(test)]
