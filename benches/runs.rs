@@ -29,7 +29,8 @@ fn run_convert(input: &Path) -> PathBuf {
     let mut options = ConvertOptions::default();
     options.force = true;
     let output = output(input);
-    convert::prepare(input, &output, &options).and_then(|prepared| prepared.write(&output, &options, &())).expect("a conversion").output
+    convert::prepare(input, &output, &options).and_then(|prepared| prepared.write(&output, &options, &())).expect("a conversion");
+    output
 }
 
 fn run_copy(input: &Path) -> u64 {

@@ -275,10 +275,10 @@ fn file(data: &[u8]) -> bool {
             let bytes = std::fs::read(&output).expect("the output");
             let tensors = SafeTensors::deserialize(&bytes).expect("a file that safetensors reads");
             let written: BTreeSet<&str> = tensors.names().into_iter().collect();
-            let ledger = converted.manifest.ledger();
+            let ledger = converted.ledger();
             let recorded = ledger.tensors.iter().filter(|tensor| written.contains(tensor.name.as_str())).count();
             assert_eq!(recorded, written.len(), "tensors that the manifest does not name");
-            check_manifest(&converted.manifest_path, &()).expect("what was written is what the manifest says");
+            check_manifest(&converted.files[0].manifest_path, &()).expect("what was written is what the manifest says");
             true
         }
     }

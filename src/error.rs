@@ -125,6 +125,10 @@ codes! {
     NameCollision = "name-collision", Input;
     /// A name that safetensors cannot carry.
     NameInvalid = "name-invalid", Input;
+    /// The index of a set is not one that the Hugging Face libraries write.
+    IndexMalformed = "index-malformed", Input;
+    /// A file of a set is missing, or a tensor that its index lists.
+    SetIncomplete = "set-incomplete", Input;
     /// A budget was exceeded.
     LimitExceeded = "limit-exceeded", Limit;
     /// A value on the command line or in the options that matches nothing.
@@ -263,6 +267,10 @@ pub(crate) fn io(doing: &str, path: &Path, cause: &io::Error) -> Error {
         }
         io::ErrorKind::FileTooLarge => error.help("the file system, or a limit such as that of ulimit -f, allows no file of this size"),
         io::ErrorKind::ReadOnlyFilesystem => error.help("choose another folder with -o"),
+        // EMFILE, which has no kind of its own.
+        _ if cfg!(unix) && cause.raw_os_error() == Some(24) => {
+            error.help("allow more open files with ulimit -n, or split into fewer files with a larger --max-shard-size")
+        }
         io::ErrorKind::PermissionDenied => error.help("check the permissions of the file and of its folder"),
         _ => error,
     }
@@ -329,6 +337,13 @@ pub(crate) fn not_a_file(path: &Path) -> Error {
 pub(crate) fn output_exists(path: &Path) -> Error {
     Error::new(Code::OutputExists, format!("the output {} already exists", quoted(&path.to_string_lossy(), 300)))
         .help("pass --force to replace it, or choose another name with -o")
+}
+
+/// A file that programs read instead of those that an index beside it lists.
+pub(crate) fn hides_the_set(path: &Path) -> Error {
+    let path = quoted(&path.to_string_lossy(), 300);
+    Error::new(Code::OutputExists, format!("{path} is there, and would be read instead of the files that the checkpoint is split into"))
+        .help("remove it, or choose another folder or name with -o")
 }
 
 // ---- budgets --------------------------------------------------------------------------------------------------
@@ -401,6 +416,25 @@ pub(crate) fn legacy(place: &Place, message: impl Into<String>) -> Error {
 
 pub(crate) fn unsupported_container(what: &str, advice: &str) -> Error {
     Error::new(Code::UnsupportedContainer, format!("this is {what}, not a pickle checkpoint")).help(advice)
+}
+
+// ---- sets of files --------------------------------------------------------------------------------------------
+
+pub(crate) fn index(path: &Path, what: &str) -> Error {
+    Error::new(Code::IndexMalformed, format!("{} is no index of shards: {what}", quoted(&path.to_string_lossy(), 300)))
+        .help("download it again, or convert its shards one by one")
+}
+
+/// Shards that are not there, or tensors that are in none.
+pub(crate) fn incomplete(message: impl Into<String>) -> Error {
+    Error::new(Code::SetIncomplete, message).help("the set is incomplete; download or copy it again, or convert its files one by one")
+}
+
+/// One tensor in two files of a set.
+pub(crate) fn in_two_shards(name: &str, first: &str, second: &str) -> Error {
+    let (name, first, second) = (quoted(name, 200), quoted(first, 200), quoted(second, 200));
+    Error::new(Code::NameCollision, format!("tensor {name} is in two files of the set: {first} and {second}"))
+        .help("only its author can say which of the two counts; the files can be converted one by one")
 }
 
 // ---- tensors --------------------------------------------------------------------------------------------------

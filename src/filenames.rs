@@ -11,15 +11,19 @@ const CHECKPOINT_ENDINGS: &[&str] = &[
 /// Endings of compressed files, which come before those.
 const COMPRESSION_ENDINGS: &[&str] = &["gz", "bz2", "xz", "lzma", "lz4", "zst", "zlib", "z"];
 const ENDING: &str = "safetensors";
+/// What the name of an index has behind the name of the one file that its set would be.
+const INDEX_ENDING: &str = ".index.json";
 
 /// The output that belongs to an input, beside it: `x.pt` gives `x.safetensors`, and the names of the Hugging Face
 /// convention become each other, `pytorch_model.bin` to `model.safetensors`.
 pub fn default_output(input: &Path) -> PathBuf {
     let name = input.file_name().unwrap_or_default().to_string_lossy();
+    // An index has the name of the one file that its set would be.
+    let name = name.strip_suffix(INDEX_ENDING).filter(|name| !name.is_empty()).unwrap_or(&name);
     if let Some(middle) = name.strip_prefix("pytorch_model").and_then(|rest| rest.strip_suffix(".bin")) {
         return input.with_file_name(format!("model{middle}.{ENDING}"));
     }
-    let stem = without(without(&name, COMPRESSION_ENDINGS), CHECKPOINT_ENDINGS);
+    let stem = without(without(name, COMPRESSION_ENDINGS), CHECKPOINT_ENDINGS);
     input.with_file_name(format!("{stem}.{ENDING}"))
 }
 
@@ -60,6 +64,30 @@ pub fn packaged_output(name: &str) -> PathBuf {
 pub fn manifest_path(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_os_string();
     name.push(".manifest.json");
+    output.with_file_name(name)
+}
+
+/// The index of the files that an output is split into: `model.safetensors.index.json`.
+pub fn index_path(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push(INDEX_ENDING);
+    output.with_file_name(name)
+}
+
+/// Whether a file is named as the index of a set is.
+pub fn is_index(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.len() > INDEX_ENDING.len() && name.ends_with(INDEX_ENDING)
+}
+
+/// File `number` of the `count` that an output is split into: `model-00001-of-00003.safetensors`.
+pub fn shard_path(output: &Path, number: usize, count: usize) -> PathBuf {
+    let mut name = output.file_stem().unwrap_or_default().to_os_string();
+    name.push(format!("-{number:05}-of-{count:05}"));
+    if let Some(ending) = output.extension() {
+        name.push(".");
+        name.push(ending);
+    }
     output.with_file_name(name)
 }
 
@@ -225,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn the_files_of_a_split_are_named_as_the_hugging_face_libraries_name_them() {
+        let output = Path::new("a/model.v1.safetensors");
+        assert_eq!(shard_path(output, 2, 13), Path::new("a/model.v1-00002-of-00013.safetensors"));
+        assert_eq!(shard_path(Path::new("plain"), 1, 2), Path::new("plain-00001-of-00002"));
+        assert_eq!(index_path(output), Path::new("a/model.v1.safetensors.index.json"));
+        for (name, expected) in [("a/pytorch_model.bin.index.json", true), (".index.json", false), ("index.json", false)] {
+            assert_eq!(is_index(Path::new(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
     fn outputs_are_named_as_users_of_the_hub_expect() {
         for (input, output) in [
             ("a/pytorch_model.bin", "a/model.safetensors"),
@@ -240,6 +279,8 @@ mod tests {
             ("model.gz", "model.safetensors"),
             (".gz", ".gz.safetensors"),
             ("model.v2", "model.v2.safetensors"),
+            ("a/pytorch_model.bin.index.json", "a/model.safetensors"),
+            ("x.pt.index.json", "x.safetensors"),
             (".pt", ".pt.safetensors"),
         ] {
             assert_eq!(default_output(Path::new(input)), Path::new(output), "{input}");

@@ -54,6 +54,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("noncanonical-layout", "The archive is not laid out as the library that it is for writes it: another program made or changed it."),
     ("byteorder", "The file says that it comes from a big-endian machine."),
     ("unknown-version", "The file names a version of its format that is not known here."),
+    ("index-differs", "The index of a set says something else of its files than what is in them; what is in them counts."),
     ("polyglot", "The file is of two formats at once, so that two programs could read two different things from it."),
 ];
 

@@ -1,4 +1,4 @@
-//! What a user names as input: a file that is one checkpoint, or a bundle of several.
+//! What a user names as input: a file that is one checkpoint, a bundle of several, or the index of several that are one.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -9,6 +9,7 @@ use crate::digest::Sha;
 use crate::error::Result;
 use crate::filenames;
 use crate::finding::{Finding, limited_to};
+use crate::index::ShardIndex;
 use crate::limits::ReadOptions;
 use crate::pickle::{Breaks, Broken, Graph};
 use crate::place::Place;
@@ -29,6 +30,13 @@ const DOCUMENT_BYTES: u64 = 2_048;
 enum Form {
     Checkpoint(Box<dyn FnOnce() -> Outcome>),
     Bundle(Bundle),
+    Set(Set),
+}
+
+/// The files of an index, which are one checkpoint.
+struct Set {
+    index: ShardIndex,
+    shards: Vec<Arc<Source>>,
 }
 
 struct Bundle {
@@ -85,9 +93,22 @@ pub(crate) struct Read {
     pub merged: bool,
     /// What was found in pickles around it.
     pub judged: Vec<Finding>,
+    /// The index of the files that it was read from.
+    pub set: Option<Arc<ShardIndex>>,
 }
 
 impl Input {
+    /// Opens a file, or the files of a set by their index.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open) and [`of_set`](Self::of_set), and those of the index.
+    pub fn open_any(path: &Path, options: &ReadOptions, scratch: Option<&Path>) -> Result<Input> {
+        match filenames::is_index(path) {
+            true => Input::of_set(ShardIndex::read(path, &options.limits)?, options, scratch),
+            false => Input::open(path, options, scratch),
+        }
+    }
+
     /// Opens and recognises a file. What is compressed is decoded to an unnamed file in `scratch`, if that is a folder.
     ///
     /// # Errors
@@ -111,6 +132,28 @@ impl Input {
         Ok(Input { source, read, form, sha256: Arc::default() })
     }
 
+    /// The files that an index lists, which are all opened, as one checkpoint.
+    ///
+    /// # Errors
+    /// `set-incomplete`, and `io` when one of them cannot be opened.
+    pub fn of_set(index: ShardIndex, options: &ReadOptions, scratch: Option<&Path>) -> Result<Input> {
+        index.check_shards()?;
+        let shards = index.shards().iter().map(|shard| Source::open(shard)).collect::<Result<Vec<_>>>()?;
+        let source = Arc::clone(index.source());
+        let mut read = options.for_input(shards.iter().map(|shard| shard.len()).sum::<u64>() + source.len());
+        read.beside.get_or_insert_with(|| filenames::folder_of(index.path()).to_owned());
+        if read.scratch.is_none() {
+            read.scratch = scratch.filter(|folder| folder.is_dir()).map(Path::to_owned);
+        }
+        Ok(Input { source, read, form: Form::Set(Set { index, shards }), sha256: Arc::default() })
+    }
+
+    /// The paths of the files that it is.
+    pub(crate) fn sources(&self) -> Vec<&Path> {
+        let shards = if let Form::Set(set) = &self.form { set.shards.as_slice() } else { &[] };
+        std::iter::once(&self.source).chain(shards).map(|source| source.path()).collect()
+    }
+
     /// The paths of the checkpoints in a bundle; `None` for a file that is one checkpoint, and for a bundle that is refused as a
     /// whole.
     pub fn checkpoints(&self) -> Option<Vec<&str>> {
@@ -127,6 +170,7 @@ impl Input {
         match &self.form {
             Form::Checkpoint(_) => None,
             Form::Bundle(bundle) => Some(bundle.kind),
+            Form::Set(_) => Some(Kind::TorchIndex),
         }
     }
 
@@ -139,6 +183,7 @@ impl Input {
     pub(crate) fn each(self, mut visit: impl FnMut(Outcome)) {
         let Bundle { kind, contents, .. } = match self.form {
             Form::Checkpoint(open) => return visit(open()),
+            Form::Set(set) => return visit(set.read(&self.read).map(|(document, _)| document)),
             Form::Bundle(bundle) => bundle,
         };
         for packaged in &contents.checkpoints {
@@ -159,7 +204,14 @@ impl Input {
             self.read.forget();
         }
         let bundle = match self.form {
-            Form::Checkpoint(open) => return Ok((Read { document: open()?, member: None, merged: false, judged: Vec::new() }, handle)),
+            Form::Checkpoint(open) => {
+                return Ok((Read { document: open()?, member: None, merged: false, judged: Vec::new(), set: None }, handle));
+            }
+            Form::Set(set) => {
+                let (document, index) = set.read(&handle.read)?;
+                let set = Some(Arc::new(index));
+                return Ok((Read { document, member: None, merged: false, judged: Vec::new(), set }, handle));
+            }
             Form::Bundle(bundle) => bundle,
         };
         let Bundle { kind, facts, contents, .. } = bundle;
@@ -192,10 +244,10 @@ impl Input {
         let mut read = if with_tensors.len() == 1 {
             let (name, mut document) = with_tensors.remove(0);
             document.facts.splice(0..0, facts);
-            Read { document, member: Some(name), merged: false, judged: Vec::new() }
+            Read { document, member: Some(name), merged: false, judged: Vec::new(), set: None }
         } else {
             let named = with_tensors.into_iter().map(|(name, document)| (container::stem(&name).to_owned(), document)).collect();
-            Read { document: container::merge(kind, facts, named)?, member: None, merged: true, judged: Vec::new() }
+            Read { document: container::merge(kind, facts, named)?, member: None, merged: true, judged: Vec::new(), set: None }
         };
         read.document.others = other_files;
         read.document.findings.splice(0..0, findings);
@@ -225,7 +277,30 @@ impl Input {
         document.others.clone_from(&around.others);
         document.findings.splice(0..0, around.findings.iter().cloned());
         let handle = Origin { source: Arc::clone(&self.source), read: self.read.clone(), sha256: Arc::clone(&self.sha256) };
-        Ok((Read { document, member: Some(packaged.name.clone()), merged: false, judged: around.judged.clone() }, handle))
+        Ok((Read { document, member: Some(packaged.name.clone()), merged: false, judged: around.judged.clone(), set: None }, handle))
+    }
+}
+
+impl Set {
+    /// Reads all files; the first that is broken is the error, with what the others would run.
+    fn read(self, options: &ReadOptions) -> Result<(Document, ShardIndex), Box<Broken>> {
+        let mut breaks = Breaks::default();
+        let mut read = Vec::new();
+        for (name, shard) in self.index.shard_names().iter().zip(self.shards) {
+            let opened = container::open(&Region::file(&shard), &Place::start_of(name), options);
+            let opened = opened.map_err(|mut broken| {
+                broken.error = broken.error.at(&Place::start_of(name));
+                broken
+            });
+            if let Some(mut document) = breaks.take(opened) {
+                document.companions.insert(0, shard);
+                read.push((name.clone(), document));
+            }
+        }
+        match breaks.into_first() {
+            Some(broken) => Err(broken.after(read.into_iter().flat_map(|(_, document)| document.into_graphs()).collect())),
+            None => Ok((container::join(read)?, self.index)),
+        }
     }
 }
 

@@ -22,7 +22,7 @@
 //! assert_eq!(prepared.ledger.tensors.len(), 8);
 //!
 //! let converted = prepared.write(output, &options, &())?; // writes, reads back, compares, renames
-//! assert!(converted.manifest.ledger().tensors.iter().all(|tensor| tensor.sha256.is_some()));
+//! assert!(converted.ledger().tensors.iter().all(|tensor| tensor.sha256.is_some()));
 //! # Ok(())
 //! # }
 //! ```
@@ -54,6 +54,7 @@ mod extras;
 pub mod filenames;
 pub mod finding;
 mod globals;
+pub mod index;
 pub mod input;
 pub mod inspect;
 pub mod jobs;
@@ -76,7 +77,9 @@ pub mod rules;
 pub mod scan;
 mod scratch;
 pub mod select;
+pub mod set;
 mod source;
+mod split;
 mod spool;
 mod storage;
 pub mod store;

@@ -67,6 +67,10 @@ limits! {
     name_bytes, "name-bytes" = 4_096;
     /// Bytes of the safetensors header; its readers refuse more than the default.
     header_bytes, "header-bytes" = 100_000_000;
+    /// Bytes of the index of a set of files.
+    index_bytes, "index-bytes" = 100_000_000;
+    /// Output files of one checkpoint that is split.
+    shards, "shards" = 10_000;
     /// Bytes of output; 0 stands for the larger of 16 times the storages and 1 GiB. Stops expanded views.
     output_bytes, "output-bytes" = 0;
     /// Bytes that a compressed file may hold; 0 stands for the larger of 48 times its size and 3 GiB, and where decoding is slow

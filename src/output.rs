@@ -1,7 +1,7 @@
 //! The only file that creates files. An output is written to a temporary file in its folder, synced, and renamed into
 //! place last: whatever happens, the old state or the complete new one is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{self, Error, Result};
-use crate::filenames::{Identity, existing_folder_of, folder_of, manifest_path};
+use crate::filenames::{Identity, existing_folder_of, folder_of, index_path, manifest_path};
 use crate::manifest::Manifest;
 use crate::temporary;
 use crate::verify::Verified;
 
-/// The files that one conversion writes, none of them the input or another one of them.
+/// The files that one conversion writes, none of them an input or another one of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Targets {
-    pub output: PathBuf,
-    pub manifest: PathBuf,
+    /// The outputs and their manifests.
+    pub files: Vec<(PathBuf, PathBuf)>,
+    /// The index of several outputs.
+    pub index: Option<PathBuf>,
     pub extras: Option<PathBuf>,
     replace: bool,
 }
@@ -30,37 +32,62 @@ const BUFFER_BYTES: usize = 256 << 10;
 const MANIFEST_START: &[u8] = b"{\n  \"manifest_version\"";
 
 impl Targets {
-    /// Checks that the files may be written; nothing is.
+    /// Checks that one output may be written; nothing is.
     ///
     /// # Errors
-    /// `usage` when two of them, or one and the input, are the same file; `output-exists` unless `replace`.
-    pub fn new(input: &Path, output: &Path, extras: Option<&Path>, replace: bool) -> Result<Targets> {
-        let targets = Targets { output: output.to_owned(), manifest: manifest_path(output), extras: extras.map(Path::to_owned), replace };
-        let mut named = vec![("the input", input), ("the output", output), ("the manifest", &targets.manifest)];
-        named.extend(extras.map(|extras| ("the extras file", extras)));
-        let identities: Vec<Identity> = named.iter().map(|(_, path)| Identity::of(path)).collect();
-        for (i, (what, path)) in named.iter().enumerate() {
-            if let Some(same) = identities[..i].iter().position(|earlier| *earlier == identities[i]) {
-                return Err(error::same_file(what, named[same].0, path));
+    /// `usage` when two of the files, or one and an input, are the same file; `output-exists` unless `replace`.
+    pub fn one(inputs: &[&Path], output: &Path, extras: Option<&Path>, replace: bool) -> Result<Targets> {
+        Targets::checked(inputs, vec![output.to_owned()], None, extras, replace)
+    }
+
+    /// The same for several outputs and their index, instead of one that would be called `output`.
+    ///
+    /// # Errors
+    /// Those of one, and `usage` for a file called `output`: programs would read it instead of those that are listed in an index.
+    pub fn several(inputs: &[&Path], output: &Path, files: Vec<PathBuf>, extras: Option<&Path>, replace: bool) -> Result<Targets> {
+        let targets = Targets::checked(inputs, files, Some(index_path(output)), extras, replace)?;
+        match output.symlink_metadata().is_ok() && !inputs.iter().any(|input| Identity::of(input) == Identity::of(output)) {
+            true => Err(error::hides_the_set(output)),
+            false => Ok(targets),
+        }
+    }
+
+    fn checked(inputs: &[&Path], files: Vec<PathBuf>, index: Option<PathBuf>, extras: Option<&Path>, replace: bool) -> Result<Targets> {
+        let files = files.into_iter().map(|file| (manifest_path(&file), file)).map(|(manifest, file)| (file, manifest)).collect();
+        let targets = Targets { files, index, extras: extras.map(Path::to_owned), replace };
+        let mut seen: HashMap<Identity, &str> = HashMap::new();
+        let inputs = inputs.iter().map(|input| ("the input", *input));
+        for (what, path) in inputs.chain(targets.named()) {
+            match seen.insert(Identity::of(path), what) {
+                Some("the input") if what == "the input" => {}
+                Some(other) => return Err(error::same_file(what, other, path)),
+                None => {}
             }
         }
-        let special =
-            [Some(output), Some(&targets.manifest), extras].into_iter().flatten().find(|path| path.metadata().is_ok_and(|m| !m.is_file()));
-        if let Some(path) = special {
+        if let Some((_, path)) = targets.named().find(|(_, path)| path.metadata().is_ok_and(|m| !m.is_file())) {
             return Err(error::not_a_file(path));
         }
         if !replace {
             let exists = |path: &Path| path.symlink_metadata().is_ok();
             // A manifest without its output is what an interrupted run leaves; it may be replaced, another file not.
-            let taken = [Some(output), extras].into_iter().flatten().find(|path| exists(path));
-            let taken = taken.or(Some(targets.manifest.as_path()).filter(|path| exists(path) && !is_manifest(path)));
-            if let Some(path) = taken {
+            let is_taken = |what: &str, path: &Path| exists(path) && (what != MANIFEST || !is_manifest(path));
+            let (manifests, others): (Vec<_>, Vec<_>) = targets.named().partition(|(what, _)| *what == MANIFEST);
+            if let Some((_, path)) = others.into_iter().chain(manifests).find(|(what, path)| is_taken(what, path)) {
                 return Err(error::output_exists(path));
             }
         }
         Ok(targets)
     }
+
+    /// All of them, and what errors call them.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let files = self.files.iter().flat_map(|(file, manifest)| [("the output", file.as_path()), (MANIFEST, manifest)]);
+        let index = self.index.as_deref().map(|index| ("the index", index));
+        files.chain(index).chain(self.extras.as_deref().map(|extras| ("the extras file", extras)))
+    }
 }
+
+const MANIFEST: &str = "the manifest";
 
 /// Whether a file starts as manifests do.
 pub(crate) fn is_manifest(path: &Path) -> bool {
@@ -107,6 +134,20 @@ impl Pending {
         Ok((folders, Pending::create(target)?))
     }
 
+    /// Starts several files in one folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// `io`
+    pub fn create_all<'a>(mut targets: impl Iterator<Item = &'a Path>) -> Result<(NewFolders, Vec<Pending>)> {
+        let Some(first) = targets.next() else { return Ok((NewFolders(Vec::new()), Vec::new())) };
+        let (folders, first) = Pending::create_with_folder(first)?;
+        let mut pending = vec![first];
+        for target in targets {
+            pending.push(Pending::create(target)?);
+        }
+        Ok((folders, pending))
+    }
+
     /// Checks, before anything is written, that its file system has room for `bytes`. What the system does not tell is no reason to stop:
     /// the writing itself will.
     ///
@@ -150,6 +191,21 @@ impl Pending {
     /// The file opened again, for reading what was written.
     pub fn reopen(&self) -> Result<File> {
         self.temporary.reopen().map_err(|e| self.failed("read", &e))
+    }
+
+    /// Whether there is a file of its name that has the same bytes.
+    fn is_same(&self) -> Result<bool> {
+        if !self
+            .target
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == self.file().metadata().map_or(0, |m| m.len()))
+        {
+            return Ok(false);
+        }
+        let (mut new, mut old) = (Vec::new(), Vec::new());
+        self.reopen()?.read_to_end(&mut new).map_err(|e| error::io("read", &self.target, &e))?;
+        File::open(&self.target).and_then(|mut file| file.read_to_end(&mut old)).map_err(|e| error::io("read", &self.target, &e))?;
+        Ok(new == old)
     }
 
     fn sync(&self) -> Result<()> {
@@ -205,8 +261,17 @@ impl Undo {
     }
 }
 
+/// A verified output that is to become visible, with its manifest.
+pub(crate) struct Sealed<'v> {
+    pub pending: Pending,
+    pub manifest: Manifest,
+    #[allow(dead_code, reason = "that there is a proof is what counts")]
+    pub proof: &'v Verified,
+}
+
 impl Targets {
-    /// Makes a verified output visible, after the files that speak of it: an output is never there without its manifest.
+    /// Makes verified outputs visible, after the files that speak of them: an output is never there without its manifest. An index
+    /// comes last, when all that it lists is there.
     ///
     /// No system renames two files at once. A run that is killed between the renames leaves the new manifest beside the old
     /// output, or beside none; each file is whole. `verify` says then that they do not belong together, the next run replaces a
@@ -215,19 +280,25 @@ impl Targets {
     ///
     /// # Errors
     /// `io`, or `output-exists` when another program was faster; the files are those that were there before.
-    pub fn publish(&self, output: Pending, manifest: &Manifest, extras: Option<Pending>, _proof: &Verified) -> Result<()> {
-        let manifest = Pending::with_content(&self.manifest, |out| manifest.write_json(out))?;
-        // What an interrupted run left is replaced; a manifest that another program writes meanwhile is not.
-        let replace_manifest = self.replace || is_manifest(&self.manifest);
-        let mut first: Vec<(Pending, bool)> = extras.into_iter().map(|extras| (extras, self.replace)).collect();
-        first.push((manifest, replace_manifest));
-        for pending in first.iter().map(|(pending, _)| pending).chain([&output]) {
+    pub fn publish(&self, outputs: Vec<Sealed<'_>>, extras: Option<Pending>, index: Option<Pending>) -> Result<Vec<Manifest>> {
+        let mut files: Vec<(Pending, bool)> = extras.into_iter().map(|extras| (extras, self.replace)).collect();
+        let (mut manifests, mut last) = (Vec::new(), Vec::new());
+        for (Sealed { pending, manifest, .. }, (_, path)) in outputs.into_iter().zip(&self.files) {
+            // What an interrupted run left is replaced; a manifest that another program writes meanwhile is not.
+            let replace = self.replace || is_manifest(path);
+            files.push((Pending::with_content(path, |out| manifest.write_json(out))?, replace));
+            manifests.push(manifest);
+            last.push((pending, self.replace));
+        }
+        files.extend(last);
+        files.extend(index.map(|index| (index, self.replace)));
+        for (pending, _) in &files {
             pending.sync()?;
         }
-        let undos: Vec<Undo> = first.iter().map(|(pending, _)| Undo::prepare(pending)).collect();
+        let undos: Vec<Undo> = files[..files.len() - 1].iter().map(|(pending, _)| Undo::prepare(pending)).collect();
         // They stay open until all are renamed, so that nothing is between the renames.
         let mut renamed = Vec::new();
-        for (pending, replace) in first.into_iter().chain([(output, self.replace)]) {
+        for (pending, replace) in files {
             match pending.rename(replace) {
                 Ok(file) => renamed.push(file),
                 Err(error) => {
@@ -240,12 +311,27 @@ impl Targets {
         for folder in self.folders() {
             sync_folder(folder)?;
         }
-        Ok(())
+        Ok(manifests)
     }
 
     fn folders(&self) -> BTreeSet<&Path> {
-        [Some(&self.output), self.extras.as_ref()].into_iter().flatten().map(|path| folder_of(path)).collect()
+        self.files.iter().map(|(file, _)| file).chain(&self.extras).map(|path| folder_of(path)).collect()
     }
+}
+
+/// Makes a small file visible whose content `write` writes, unless it is there already and the same.
+///
+/// # Errors
+/// `io`, and `output-exists` for another file unless `replace`.
+pub(crate) fn publish_alone(target: &Path, replace: bool, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
+    let _folders = NewFolders::make(target)?;
+    let pending = Pending::with_content(target, write)?;
+    if pending.is_same()? {
+        return Ok(());
+    }
+    pending.sync()?;
+    pending.rename(replace)?;
+    sync_folder(folder_of(target))
 }
 
 /// Bytes that may still be written to the file system of a folder, which may be still to be made.

@@ -24,6 +24,8 @@ pub struct Plan {
     pub tensors: Vec<Planned>,
     /// Names that are the same tensor as another one, dropped name and kept name, sorted.
     pub aliases: Vec<(TensorName, TensorName)>,
+    /// Whether it is one of several files of a checkpoint.
+    pub is_shard: bool,
     /// Bytes before the data: the length of the JSON, the JSON and its padding.
     pub header_bytes: u64,
     /// Bytes after the header.
@@ -42,11 +44,11 @@ pub struct Planned {
 }
 
 impl Plan {
-    /// Lays out the selected tensors.
+    /// The selected tensors in the order of a file.
     ///
     /// # Errors
-    /// The limits on the header and on the output.
-    pub fn new(checkpoint: &Checkpoint, selected: &mut Selected, limits: &Limits) -> Result<Plan> {
+    /// The limit on the output.
+    pub fn ordered(checkpoint: &Checkpoint, selected: &mut Selected, limits: &Limits) -> Result<Vec<Planned>> {
         let mut tensors: Vec<Planned> = std::mem::take(&mut selected.tensors)
             .into_iter()
             .map(|Named { name, tensor: id, path }| {
@@ -59,20 +61,42 @@ impl Plan {
         let storage_bytes = checkpoint.storage_ids().map(|id| checkpoint.storage_len(id)).sum();
         let budget = limits.output_budget(storage_bytes);
         let mut end = 0u64;
-        for planned in &mut tensors {
-            let len = planned.bytes.end;
-            let start = end;
+        for planned in &tensors {
+            let (start, len) = (end, planned.len());
             end = start.checked_add(len).filter(|&end| end <= budget).ok_or_else(|| {
                 let needed = u128::from(start) + u128::from(len);
                 error::output_too_big(needed, budget).at(&checkpoint.tensor(planned.tensor).place)
             })?;
-            planned.bytes = start..end;
         }
-        let mut plan = Plan { tensors, aliases: std::mem::take(&mut selected.aliases), header_bytes: 0, data_bytes: end };
+        Ok(tensors)
+    }
+
+    /// Lays out tensors that are in the order of the file.
+    ///
+    /// # Errors
+    /// The limit on the header.
+    pub fn of(
+        checkpoint: &Checkpoint,
+        mut tensors: Vec<Planned>,
+        aliases: Vec<(TensorName, TensorName)>,
+        is_shard: bool,
+        limits: &Limits,
+    ) -> Result<Plan> {
+        let mut end = 0u64;
+        for planned in &mut tensors {
+            planned.bytes = end..end + planned.len(); // all of them are within the budget
+            end = planned.bytes.end;
+        }
+        let mut plan = Plan { tensors, aliases, is_shard, header_bytes: 0, data_bytes: end };
         let json_bytes = plan.json_bytes(checkpoint);
         plan.header_bytes = 8 + json_bytes.next_multiple_of(8);
         limits.header_bytes(plan.header_bytes - 8)?;
         Ok(plan)
+    }
+
+    /// The tied names that stand in the header: those of a shard stand in the index.
+    pub fn header_aliases(&self) -> &[(TensorName, TensorName)] {
+        if self.is_shard { &[] } else { &self.aliases }
     }
 
     /// Writes everything before the data. It is made again each time, because 200,000 tensors have one of 20 MB.
@@ -104,7 +128,7 @@ impl Plan {
             data_offsets: [u64; 2],
         }
         out.write_all(br#"{"__metadata__":"#)?;
-        serde_json::to_writer(&mut *out, &Metadata(&self.aliases))?;
+        serde_json::to_writer(&mut *out, &Metadata(self.header_aliases()))?;
         for planned in &self.tensors {
             out.write_all(b",")?;
             serde_json::to_writer(&mut *out, planned.name.as_str())?;
@@ -122,6 +146,11 @@ impl Plan {
 }
 
 impl Planned {
+    /// The number of its bytes.
+    pub fn len(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+
     /// Its shape in the output.
     pub fn shape(&self, checkpoint: &Checkpoint) -> Vec<u64> {
         checkpoint.tensor(self.tensor).output_shape()

@@ -94,6 +94,11 @@ impl Source {
         Ok(self.mapping.get_or_init(|| mapped).clone())
     }
 
+    /// Size and modification time at opening: what tells whether a file is still the same.
+    pub(crate) fn stamp(&self) -> (u64, Option<SystemTime>) {
+        (self.len, self.modified)
+    }
+
     /// Fails when size or modification time are no longer those at opening.
     pub(crate) fn unchanged(&self) -> Result<()> {
         let now = self.file.metadata().map_err(|e| error::io("look at", &self.path, &e))?;

@@ -44,7 +44,12 @@ const MODULE_DICTS: [&str; 3] = ["_parameters", "_buffers", "_modules"];
 
 /// The entries of the root when it is a dict or a mapping.
 pub(crate) fn top_values(graph: &Graph) -> impl Iterator<Item = (Step, NodeId)> + '_ {
-    let pairs = pairs_of(graph, graph.root()).unwrap_or_default();
+    values_of(graph, graph.root())
+}
+
+/// The entries of a dict or a mapping; none of anything else.
+pub(crate) fn values_of(graph: &Graph, node: NodeId) -> impl Iterator<Item = (Step, NodeId)> + '_ {
+    let pairs = pairs_of(graph, node).unwrap_or_default();
     pairs.into_iter().map(|(key, value)| (Step::key(graph, key), value))
 }
 

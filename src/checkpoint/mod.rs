@@ -6,6 +6,7 @@
 mod contents;
 mod entry;
 mod remade;
+mod set;
 mod walk;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::room;
 use crate::storage::{Referred, Storage, StorageId};
 use crate::tensor::Tensor;
 
-pub(crate) use contents::{mapping_pairs, shares_too_much, state_entries, top_values};
+pub(crate) use contents::{mapping_pairs, shares_too_much, state_entries, top_values, values_of};
 pub use entry::Aside;
 use walk::Walk;
 

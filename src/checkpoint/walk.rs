@@ -7,13 +7,13 @@ use std::sync::Arc;
 use crate::checkpoint::contents::{EmbeddedSource, Module, given_pairs, state_entries};
 use crate::checkpoint::entry::{Aside, Entry, Part, Way};
 use crate::checkpoint::{Content, Leaf, LoweredPart, Unusual};
-use crate::container::Document;
+use crate::container::{Document, Kind};
 use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::globals::paddle::{self, Sliced};
 use crate::globals::{Absence, Attributes, Meaning, PartContent, Seen, Value, Values, meaning};
 use crate::limits::ReadOptions;
-use crate::names::{PathId, Paths, Step, unique_pairs};
+use crate::names::{PathId, Paths, Step, StepKind, unique_pairs};
 use crate::pickle::{Graph, Node, NodeId, Object, Origin};
 use crate::room::reserve;
 
@@ -25,6 +25,8 @@ pub(super) struct Walk<'a> {
     /// The roots of the pickles in it, in ascending order.
     roots: &'a [NodeId],
     options: &'a ReadOptions,
+    /// Whether what is attached to the root are the files of a set.
+    of_files: bool,
     values: Values,
     attributes: HashMap<NodeId, Attributes>,
     holds: Vec<bool>,
@@ -62,7 +64,8 @@ impl<'a> Walk<'a> {
         let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
         let graph = &document.graph;
         let (roots, nothing) = (&document.roots, Rc::new([]));
-        Walk { graph, roots, options, values, attributes, holds, inside, nothing, listed: 0, paths, leaves, findings }
+        let of_files = document.kind == Kind::TorchIndex;
+        Walk { graph, roots, options, of_files, values, attributes, holds, inside, nothing, listed: 0, paths, leaves, findings }
     }
 
     /// Depth first, in the order of the file, with a stack of its own.
@@ -105,7 +108,9 @@ impl<'a> Walk<'a> {
                     frame.next += 1;
                     let aside = frame.aside.or(entry.aside);
                     if aside.is_none() || aside_seen.insert(entry.node) {
+                        let is_file = self.of_files && frame.path == PathId::ROOT && matches!(entry.way, Way::Attached(..));
                         let step = entry.step(self.graph);
+                        let step = if is_file { step.of_kind(StepKind::File) } else { step };
                         self.options.debit(step.memory())?;
                         next = Some((entry.node, self.paths.push(frame.path, step), aside));
                     }

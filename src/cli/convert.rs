@@ -1,19 +1,19 @@
 //! `depickle convert`
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args as ClapArgs;
-use depickle::batch::{self, Done, Outcome, Target};
-use depickle::filenames::{Identity, bundle_output, default_output, folder_of};
+use depickle::batch::{self, Done, Outcome, SetPlan, Target};
+use depickle::filenames::{Identity, bundle_output, default_output, folder_of, is_index};
 use depickle::jobs::{self, Claims, Jobs, OnTurn, Ticket, Turn};
 use depickle::ledger::FindingRecord;
 use depickle::report::{json, text};
 use depickle::{ConvertOptions, Error};
 
-use super::options::{DenyArg, InputArgs};
+use super::options::{DenyArg, InputArgs, parse_size};
 use super::printer::{Printer, Said};
 use super::progress::{Board, stop_requested};
 use super::sandbox::{self, Access};
@@ -22,7 +22,7 @@ use super::store::StoreArgs;
 /// Convert checkpoints to safetensors, verify the result and write its manifest
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Checkpoint files, archives of them, or folders
+    /// Checkpoint files, archives of them, the index of a set of shards (pytorch_model.bin.index.json), or folders of all of these
     #[arg(required = true, value_name = "INPUT")]
     pub(super) inputs: Vec<PathBuf>,
 
@@ -30,6 +30,11 @@ pub(super) struct Args {
     /// with an output for each; with the name of a file, one output with all of them
     #[arg(short, long, value_name = "OUT")]
     pub(super) output: Option<PathBuf>,
+
+    /// Split what has more bytes of tensors than this, such as 5GB or 500MiB, into files that an index lists, by the rule of the
+    /// Hugging Face libraries; of a set of shards new files are made
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_shard_size: Option<NonZeroU64>,
 
     #[command(flatten)]
     input: InputArgs,
@@ -81,6 +86,7 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
     };
     options.no_tensor_hashes = args.no_tensor_hashes;
     options.threads = args.threads;
+    options.max_shard_size = args.max_shard_size;
     if args.store.is_store(&args.inputs) {
         if args.extras.is_some() {
             let error = Error::usage("--extras takes the values of one file; convert it by itself");
@@ -187,10 +193,19 @@ impl<'a> Run<'a> {
             Outcome::Converted(converted) if json => said.data = json::line(&json::Conversion::done(input, converted)) + "\n",
             Outcome::Converted(_) if quiet => {}
             Outcome::Converted(converted) => {
-                said.message = text::converted(input, output, &converted.manifest_path, converted.manifest.ledger());
+                said.message = text::converted(input, converted);
             }
             Outcome::Planned(ledger) if json => said.data = json::line(&json::Conversion::planned(input, ledger)) + "\n",
             Outcome::Planned(ledger) => said.data = text::planned(input, output, ledger),
+            Outcome::Indexed(published) if json => said.data = json::line(&json::Conversion::indexed(input, published)) + "\n",
+            Outcome::Indexed(_) if quiet => {}
+            Outcome::Indexed(published) => said.message = text::indexed(input, published),
+            Outcome::IndexPlanned(SetPlan { tensors, notes, .. }) if json => {
+                said.data = json::line(&json::Conversion::would_index(input, *tensors, notes)) + "\n";
+            }
+            Outcome::IndexPlanned(SetPlan { tensors, files, notes }) => {
+                said.data = text::would_index(input, output, *tensors, *files, notes);
+            }
             Outcome::Skipped(error) if json => said.data = json::line(&json::Conversion::skipped(input, error)) + "\n",
             Outcome::Skipped(_) if quiet => {}
             Outcome::Skipped(error) => said.message = text::skipped(input, error),
@@ -220,7 +235,10 @@ fn output_of(input: &Path, args: &Args, folder: Option<&Path>) -> PathBuf {
 fn access(args: &Args, folder: Option<&Path>) -> Access {
     let mut access = Access::default();
     for input in &args.inputs {
-        access.input(input);
+        match is_index(input) {
+            true => access.set(input),
+            false => access.input(input),
+        }
         let output = output_of(input, args, folder);
         match args.dry_run {
             // To see whether what is there is a manifest.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use depickle::filenames::is_index;
 use depickle::inspect::inspect;
 use depickle::report::{json, text};
 
@@ -12,7 +13,7 @@ use super::sandbox::{self, Access};
 /// Show what a checkpoint holds and what would be written; reads only its directory and pickles
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// A checkpoint file
+    /// A checkpoint file, or the index of a set of shards
     file: PathBuf,
 
     #[command(flatten)]
@@ -25,7 +26,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
     let mut access = Access::default();
-    access.input(&args.file);
+    match is_index(&args.file) {
+        true => access.set(&args.file),
+        false => access.input(&args.file),
+    }
     access.temporary();
     let inspected = args.input.options(DenyArg::None, None, false).and_then(|mut options| {
         options.sandbox = sandbox::enter(sandboxed, &access);

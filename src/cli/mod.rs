@@ -2,6 +2,7 @@
 
 mod convert;
 mod inspect;
+mod open_files;
 mod options;
 mod printer;
 mod progress;
@@ -51,6 +52,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     progress::survive_size_limit();
+    open_files::allow_many();
     let code = match cli.command {
         Command::Convert(args) => convert::run(&args, !cli.no_sandbox),
         Command::Inspect(args) => inspect::run(&args, !cli.no_sandbox),

@@ -1,5 +1,6 @@
 //! Arguments that several commands share, and what they mean to the library.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -153,4 +154,52 @@ fn parse_limit(text: &str) -> Result<(String, u64), String> {
     let number: u64 = digits.parse().map_err(|_| format!("{value:?} is no number, expected for example 1000 or 2G"))?;
     let value = number.checked_mul(1 << shift).ok_or_else(|| format!("{value:?} is too large"))?;
     Ok((name.to_owned(), value))
+}
+
+/// A size such as `5GB`, as the Hugging Face libraries read it (powers of 1000), `5GiB` (powers of 1024), or a number of bytes.
+pub(super) fn parse_size(text: &str) -> Result<NonZeroU64, String> {
+    const UNITS: &[(&str, f64)] = &[
+        ("KIB", 1024.0),
+        ("MIB", 1_048_576.0),
+        ("GIB", 1_073_741_824.0),
+        ("TIB", 1_099_511_627_776.0),
+        ("KB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+        ("B", 1.0),
+        ("", 1.0),
+    ];
+    let upper = text.trim().to_ascii_uppercase();
+    let (number, unit) = UNITS.iter().find_map(|(unit, factor)| Some((upper.strip_suffix(unit)?, *factor))).unwrap_or((&upper, 1.0));
+    let is_number = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let value = Some(number.trim()).filter(|number| is_number(number)).and_then(|number| number.parse::<f64>().ok());
+    // As there, what is beyond the point of a byte is cut off.
+    let bytes = value.map(|value| (value * unit) as u64);
+    bytes.and_then(NonZeroU64::new).ok_or_else(|| format!("{text:?} is no size, expected for example 5GB or 500MiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_the_hugging_face_libraries_read_them() {
+        for (text, bytes) in [
+            ("5GB", 5_000_000_000),
+            ("500mb", 500_000_000),
+            (" 1.5 GB ", 1_500_000_000),
+            ("10KB", 10_000),
+            ("2TB", 2_000_000_000_000),
+            ("4GiB", 4 << 30),
+            ("1MiB", 1 << 20),
+            ("1000", 1000),
+            ("7B", 7),
+        ] {
+            assert_eq!(parse_size(text).map(NonZeroU64::get), Ok(bytes), "{text}");
+        }
+        for bad in ["", "0", "GB", "-1GB", "1e3", "inf", "nan", "5XB", "0.1B"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
 }

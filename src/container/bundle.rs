@@ -213,6 +213,27 @@ pub(crate) fn merge(kind: Kind, facts: Vec<(&'static str, String)>, checkpoints:
     Ok(merged)
 }
 
+/// The files of a set as one checkpoint: each stands in it by its name, which is no part of the names of its tensors.
+///
+/// # Errors
+/// The limit on memory.
+pub(crate) fn join(files: Vec<(String, Document)>) -> Result<Document, Box<Broken>> {
+    let (graph, _) = Graph::given(&Place::start_of(""), Some(&[]))?;
+    let mut joined = Document::of_pickle(Kind::TorchIndex, graph, Region::memory(Default::default()));
+    let mut facts: Option<Vec<(&'static str, String)>> = None;
+    for (name, document) in files {
+        // What all of them say.
+        match &mut facts {
+            Some(facts) => facts.retain(|fact| document.facts.contains(fact)),
+            None => facts = Some(document.facts.clone()),
+        }
+        let root = joined.adopt(document)?;
+        joined.graph.attach(joined.graph.root(), &name, root);
+    }
+    joined.facts = facts.unwrap_or_default();
+    Ok(joined)
+}
+
 /// The error for a bundle in which nothing is a checkpoint.
 pub(crate) fn no_checkpoints(kind: Kind) -> Error {
     Error::new(

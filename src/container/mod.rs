@@ -47,7 +47,7 @@ pub use document::{Document, Given, GivenTensor};
 pub use member::Member;
 pub use space::Space;
 
-pub(crate) use bundle::{Bundle, Contents, Packaged, is_named_like_a_checkpoint, merge, no_checkpoints, stem};
+pub(crate) use bundle::{Bundle, Contents, Packaged, is_named_like_a_checkpoint, join, merge, no_checkpoints, stem};
 pub(crate) use hidden::in_bytes;
 pub(crate) use persistent_id::StorageRef;
 pub(crate) use storage_class::{StorageClass, storage_class};
@@ -77,6 +77,8 @@ pub enum Kind {
     TorchPackage,
     /// `torch.export.save`.
     Pt2,
+    /// Several files that an index lists.
+    TorchIndex,
     /// A tar archive of files.
     Tar,
     /// A zip archive of files.
@@ -97,6 +99,7 @@ impl Kind {
             Kind::TorchScript => "torchscript",
             Kind::TorchPackage => "torch-package",
             Kind::Pt2 => "pt2",
+            Kind::TorchIndex => "torch-index",
             Kind::Tar => "tar",
             Kind::Zip => "zip",
         }

@@ -9,17 +9,21 @@
 mod tensors;
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
+use crate::container::Kind;
 use crate::coverage;
 use crate::digest::Sha;
+use crate::filenames::index_path;
 use crate::finding::Finding;
 use crate::names::Step;
-use crate::plan::Plan;
+use crate::pickle::NodeId;
 use crate::select::Selected;
+use crate::split::Plans;
 
 pub use tensors::{Aliases, Origin, TensorRecord, Tensors};
 
@@ -95,7 +99,7 @@ pub struct SourceRecord {
     pub facts: BTreeMap<String, String>,
 }
 
-/// A file that belongs to the source: an array of joblib before 0.10.
+/// A file that belongs to the source: a shard of a set, an array of joblib before 0.10.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CompanionRecord {
     /// Relative to the folder of the manifest where that is possible.
@@ -110,6 +114,9 @@ pub struct CompanionRecord {
 pub struct OutputRecord {
     /// The file's name.
     pub path: String,
+    /// The index that lists it, for one of several files that a checkpoint was split into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
     pub bytes: u64,
     /// Bytes before the data.
     pub header_bytes: u64,
@@ -241,13 +248,29 @@ pub(crate) struct Subject {
     pub checkpoint: Arc<Checkpoint>,
     pub contents: Contents,
     pub selected: Selected,
-    pub plan: Arc<Plan>,
+    pub plans: Arc<Plans>,
 }
 
 impl Ledger {
-    /// The record of what will be written to a file called `output`.
-    pub(crate) fn new(subject: Subject, findings: &[Finding], source: SourceRecord, output: &str, sandbox: SandboxLevel) -> Ledger {
-        let Subject { checkpoint, contents, selected, plan } = subject;
+    /// The record of what will be written to a file called `output`, or to several that are named after it.
+    pub(crate) fn new(subject: Subject, findings: &[Finding], source: SourceRecord, output: &Path, sandbox: SandboxLevel) -> Ledger {
+        let Subject { checkpoint, contents, selected, plans } = subject;
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let index = plans.index.as_ref().map(|_| name(&index_path(output)));
+        let outputs = plans.paths(output).into_iter().zip(&plans.files).map(|(path, plan)| OutputRecord {
+            path: name(&path),
+            index: index.clone(),
+            bytes: plan.file_bytes(),
+            header_bytes: plan.header_bytes,
+            sha256: None,
+        });
+        let (tensors, aliases) = match plans.files.as_slice() {
+            [only] => (Tensors::planned(only, &checkpoint), Aliases::planned(only)),
+            several => (
+                Tensors::joined(several.iter().map(|plan| Tensors::planned(plan, &checkpoint)).collect()),
+                Aliases::joined(several.iter().map(Aliases::planned).collect()),
+            ),
+        };
         let lowered = selected.lowered.into_iter().map(|lowered| {
             let record = LoweredRecord {
                 kind: lowered.lowering.kind.to_owned(),
@@ -282,14 +305,9 @@ impl Ledger {
             sandbox,
             source,
             root: selected.root_name,
-            outputs: vec![OutputRecord {
-                path: output.to_owned(),
-                bytes: plan.file_bytes(),
-                header_bytes: plan.header_bytes,
-                sha256: None,
-            }],
-            tensors: Tensors::planned(&plan, &checkpoint),
-            aliases: Aliases::planned(&plan),
+            outputs: outputs.collect(),
+            tensors,
+            aliases,
             lowered: lowered.collect(),
             left_out: left_out.collect(),
             outside_root: outside_root.collect(),
@@ -298,6 +316,35 @@ impl Ledger {
             globals: contents.globals,
             other_values: contents.other_values,
             findings: findings.iter().map(FindingRecord::from).collect(),
+        }
+    }
+
+    /// The record of one of several files: what is said of the source is the same for each.
+    pub(crate) fn of_file(&self, number: usize) -> Ledger {
+        let tensors = self.tensors.of_file(number);
+        let lowered = if self.lowered.is_empty() {
+            BTreeMap::new()
+        } else {
+            let names: HashSet<String> = tensors.iter().map(|tensor| tensor.name).collect();
+            let has_part = |lowered: &LoweredRecord| lowered.parts.iter().any(|part| names.contains(part));
+            self.lowered.iter().filter(|(_, lowered)| has_part(lowered)).map(|(name, lowered)| (name.clone(), lowered.clone())).collect()
+        };
+        Ledger {
+            outputs: vec![self.outputs[number].clone()],
+            tensors,
+            aliases: self.aliases.of_file(number),
+            lowered,
+            tool: self.tool.clone(),
+            source: self.source.clone(),
+            root: self.root.clone(),
+            left_out: self.left_out.clone(),
+            outside_root: self.outside_root.clone(),
+            uncovered_storage_bytes: self.uncovered_storage_bytes.clone(),
+            unreferenced_members: self.unreferenced_members.clone(),
+            globals: self.globals.clone(),
+            other_values: self.other_values.clone(),
+            findings: self.findings.clone(),
+            ..*self
         }
     }
 
@@ -320,14 +367,23 @@ fn unreferenced(checkpoint: &Checkpoint) -> Vec<MemberRecord> {
     unused.chain(checkpoint.document.others.iter().map(|(name, bytes)| MemberRecord { name: name.clone(), bytes: *bytes })).collect()
 }
 
-/// What stands at the top of the checkpoint beside the tensors.
+/// What stands at the top of the checkpoint, or of each file of a set, beside the tensors.
 fn other_values(checkpoint: &Checkpoint) -> Vec<OtherRecord> {
-    let graph = &checkpoint.document.graph;
-    let paths = &checkpoint.paths;
-    let with_tensors: HashSet<&Step> = checkpoint.leaves.iter().filter_map(|leaf| paths.first_step(leaf.path)).collect();
-    crate::checkpoint::top_values(graph)
-        .filter(|(step, _)| !with_tensors.contains(step))
-        .take(MAX_OTHER_VALUES)
-        .map(|(step, node)| OtherRecord { name: step.name.to_string(), value: crate::describe::value(graph, node) })
-        .collect()
+    let Checkpoint { paths, leaves, document, .. } = checkpoint;
+    let graph = &document.graph;
+    let record = |(step, node): (Step, NodeId)| OtherRecord { name: step.name.to_string(), value: crate::describe::value(graph, node) };
+    if document.kind == Kind::TorchIndex {
+        let with_tensors = leaves.iter().filter_map(|leaf| match paths.steps(leaf.path).as_slice() {
+            [file, step, ..] => Some((&*file.name, *step)),
+            _ => None,
+        });
+        let with_tensors: HashSet<(&str, &Step)> = with_tensors.collect();
+        let files = graph.attached(graph.root()).iter();
+        let values =
+            files.flat_map(|(file, root)| checkpoint::values_of(graph, *root).map(move |(step, node)| (file.as_str(), step, node)));
+        let others = values.filter(|(file, step, _)| !with_tensors.contains(&(*file, step)));
+        return others.take(MAX_OTHER_VALUES).map(|(_, step, node)| record((step, node))).collect();
+    }
+    let with_tensors: HashSet<&Step> = leaves.iter().filter_map(|leaf| paths.first_step(leaf.path)).collect();
+    checkpoint::top_values(graph).filter(|(step, _)| !with_tensors.contains(step)).take(MAX_OTHER_VALUES).map(record).collect()
 }

@@ -58,11 +58,30 @@ pub struct Tensors(Kept);
 
 #[derive(Debug, Clone)]
 enum Kept {
-    Planned { plan: Arc<Plan>, checkpoint: Arc<Checkpoint>, sha256: Arc<[Sha]> },
+    Planned {
+        plan: Arc<Plan>,
+        checkpoint: Arc<Checkpoint>,
+        sha256: Arc<[Sha]>,
+    },
     Read(Vec<TensorRecord>),
+    /// Those of several files.
+    Joined(Vec<Tensors>),
 }
 
 impl Tensors {
+    /// Those of several files, one after another.
+    pub(super) fn joined(files: Vec<Tensors>) -> Self {
+        Tensors(Kept::Joined(files))
+    }
+
+    /// Those of one of several files.
+    pub(super) fn of_file(&self, number: usize) -> Self {
+        match &self.0 {
+            Kept::Joined(files) => files[number].clone(),
+            _ => self.clone(),
+        }
+    }
+
     pub(super) fn planned(plan: &Arc<Plan>, checkpoint: &Arc<Checkpoint>) -> Self {
         Tensors(Kept::Planned { plan: Arc::clone(plan), checkpoint: Arc::clone(checkpoint), sha256: Arc::new([]) })
     }
@@ -74,6 +93,7 @@ impl Tensors {
             Kept::Read(records) => {
                 records.iter_mut().zip(digests).for_each(|(record, sha)| record.sha256 = Some(sha.to_string()));
             }
+            Kept::Joined(_) => unreachable!("each file of several is sealed by itself"),
         }
     }
 
@@ -82,6 +102,7 @@ impl Tensors {
         match &self.0 {
             Kept::Planned { plan, .. } => plan.tensors.len(),
             Kept::Read(records) => records.len(),
+            Kept::Joined(files) => files.iter().map(Tensors::len).sum(),
         }
     }
 
@@ -95,15 +116,22 @@ impl Tensors {
         match &self.0 {
             Kept::Planned { plan, .. } => plan.data_bytes,
             Kept::Read(records) => records.iter().map(|record| record.data_offsets[1].saturating_sub(record.data_offsets[0])).sum(),
+            Kept::Joined(files) => files.iter().map(Tensors::bytes).sum(),
         }
     }
 
     /// The record of each.
     pub fn iter(&self) -> impl Iterator<Item = TensorRecord> + '_ {
-        (0..self.len()).map(|i| match &self.0 {
-            Kept::Planned { plan, checkpoint, sha256 } => record(plan, checkpoint, i, sha256.get(i)),
-            Kept::Read(records) => records[i].clone(),
-        })
+        let files = if let Kept::Joined(files) = &self.0 { files.as_slice() } else { std::slice::from_ref(self) };
+        files.iter().flat_map(|file| (0..file.len()).filter_map(|i| file.get(i)))
+    }
+
+    fn get(&self, i: usize) -> Option<TensorRecord> {
+        match &self.0 {
+            Kept::Planned { plan, checkpoint, sha256 } => Some(record(plan, checkpoint, i, sha256.get(i))),
+            Kept::Read(records) => records.get(i).cloned(),
+            Kept::Joined(_) => None, // there are no files of files
+        }
     }
 }
 
@@ -152,9 +180,24 @@ pub struct Aliases(KeptNames);
 enum KeptNames {
     Planned(Arc<Plan>),
     Read(Vec<(String, String)>),
+    /// Those of several files.
+    Joined(Vec<Aliases>),
 }
 
 impl Aliases {
+    /// Those of several files, one after another.
+    pub(super) fn joined(files: Vec<Aliases>) -> Self {
+        Aliases(KeptNames::Joined(files))
+    }
+
+    /// Those of one of several files.
+    pub(super) fn of_file(&self, number: usize) -> Self {
+        match &self.0 {
+            KeptNames::Joined(files) => files[number].clone(),
+            _ => self.clone(),
+        }
+    }
+
     pub(super) fn planned(plan: &Arc<Plan>) -> Self {
         Aliases(KeptNames::Planned(Arc::clone(plan)))
     }
@@ -164,6 +207,7 @@ impl Aliases {
         match &self.0 {
             KeptNames::Planned(plan) => plan.aliases.len(),
             KeptNames::Read(names) => names.len(),
+            KeptNames::Joined(files) => files.iter().map(Aliases::len).sum(),
         }
     }
 
@@ -173,11 +217,17 @@ impl Aliases {
     }
 
     /// Dropped name and kept name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        (0..self.len()).map(|i| match &self.0 {
-            KeptNames::Planned(plan) => (plan.aliases[i].0.as_str(), plan.aliases[i].1.as_str()),
-            KeptNames::Read(names) => (names[i].0.as_str(), names[i].1.as_str()),
-        })
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let files = if let KeptNames::Joined(files) = &self.0 { files.as_slice() } else { std::slice::from_ref(self) };
+        files.iter().flat_map(|file| (0..file.len()).filter_map(|i| file.get(i)))
+    }
+
+    fn get(&self, i: usize) -> Option<(&str, &str)> {
+        match &self.0 {
+            KeptNames::Planned(plan) => plan.aliases.get(i).map(|(dropped, kept)| (dropped.as_str(), kept.as_str())),
+            KeptNames::Read(names) => names.get(i).map(|(dropped, kept)| (dropped.as_str(), kept.as_str())),
+            KeptNames::Joined(_) => None, // there are no files of files
+        }
     }
 }
 

@@ -88,6 +88,8 @@ struct Unusual {
 /// The kinds of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StepKind {
+    /// A file of a set, which is no part of a name.
+    File,
     /// A dict key that is text.
     Key,
     /// A dict key that is something else.
@@ -141,7 +143,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = crate::text::printable(self.unusual.as_ref().and_then(|unusual| unusual.shown.as_deref()).unwrap_or(&self.name));
         match self.kind {
-            StepKind::Key => write!(f, "[{}]", crate::text::quoted(&self.name, 200)),
+            StepKind::Key | StepKind::File => write!(f, "[{}]", crate::text::quoted(&self.name, 200)),
             StepKind::OtherKey | StepKind::Index => write!(f, "[{shown}]"),
             StepKind::Attribute | StepKind::Module => write!(f, ".{shown}"),
         }

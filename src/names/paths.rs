@@ -78,8 +78,8 @@ impl Paths {
     /// # Errors
     /// `name-invalid` when a step has no name; the limit on the length of a name, before it is made.
     pub(crate) fn name_below(&self, root: PathId, path: PathId, limits: &crate::Limits) -> Result<Name> {
-        let skipped = self.ids(root).len();
         let steps = self.steps(path);
+        let skipped = self.ids(root).len().max(usize::from(steps.first().is_some_and(|step| step.kind == StepKind::File)));
         let below = &steps[skipped..];
         if let Some(problem) = below.iter().find_map(|step| step.problem()) {
             let shown = self.show(path);

@@ -77,11 +77,19 @@ pub(crate) fn n_threads(asked: Option<NonZeroUsize>) -> usize {
 /// # Errors
 /// The error of the chunk that is first, counting the chunks of all feeds side by side; `interrupted` when the work is no longer
 /// wanted.
-pub(crate) fn run(runs: &[Run<'_>], threads: usize, progress: &dyn Progress) -> Result<Vec<Digests>> {
-    let state = State::new(runs);
+pub(crate) fn run(runs: Vec<Run<'_>>, threads: usize, progress: &dyn Progress) -> Result<Vec<Digests>> {
+    run_lanes(&runs.into_iter().map(|run| vec![run]).collect::<Vec<_>>(), threads, progress)
+}
+
+/// The same for lanes side by side, each of feeds that are read one after another, so that buffers do not grow with their number.
+///
+/// # Errors
+/// Those of [`run`]; an error of a feed is after those of all feeds that have fewer before them.
+pub(crate) fn run_lanes(lanes: &[Vec<Run<'_>>], threads: usize, progress: &dyn Progress) -> Result<Vec<Digests>> {
+    let state = State::new(lanes);
     let useful = usize::try_from(state.bytes() / BYTES_PER_THREAD).unwrap_or(usize::MAX);
-    let feeds: Vec<&dyn Feed> = runs.iter().map(|run| run.feed).collect();
-    let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), feeds, progress };
+    let feeds = lanes.iter().enumerate().flat_map(|(lane, runs)| runs.iter().map(move |run| (lane, run.feed))).collect();
+    let shared = Shared { state: Mutex::new(state), changed: Condvar::new(), feeds, n_lanes: lanes.len(), progress };
     thread::scope(|scope| {
         for _ in 1..threads.min(useful) {
             // Without another thread, those that are there do the work.
@@ -98,7 +106,9 @@ struct Shared<'a> {
     state: Mutex<State<'a>>,
     /// Something can be done that could not before, or nothing more is to be done.
     changed: Condvar,
-    feeds: Vec<&'a dyn Feed>,
+    /// Each with its lane.
+    feeds: Vec<(usize, &'a dyn Feed)>,
+    n_lanes: usize,
     progress: &'a dyn Progress,
 }
 
@@ -106,7 +116,8 @@ impl<'a> Shared<'a> {
     /// Does what can be done until there is nothing more to do.
     fn work(&self) {
         let _panicked = StopOthers(self);
-        let mut fillers: Vec<Option<Box<dyn Filler + '_>>> = self.feeds.iter().map(|_| None).collect();
+        // One for each lane: when a feed is over, what filled it is no longer needed.
+        let mut fillers: Vec<Option<(usize, Box<dyn Filler + '_>)>> = (0..self.n_lanes).map(|_| None).collect();
         while let Some(job) = self.next_job() {
             if self.progress.cancelled() {
                 return self.change(State::stop);
@@ -117,7 +128,9 @@ impl<'a> Shared<'a> {
                         // Pages of zeros from the system cost less than writing zeros.
                         buffer = vec![0; chunk.bytes];
                     }
-                    let filler = fillers[track].get_or_insert_with(|| self.feeds[track].filler());
+                    let (lane, feed) = self.feeds[track];
+                    let kept = fillers[lane].take().filter(|(of, _)| *of == track);
+                    let (_, filler) = fillers[lane].insert(kept.unwrap_or_else(|| (track, feed.filler())));
                     let filled = filler.fill(&chunk, &mut buffer[..chunk.bytes]);
                     self.ended(|state| state.filled(track, index, buffer, filled));
                 }
@@ -138,13 +151,13 @@ impl<'a> Shared<'a> {
     /// The whole of a feed is digested in order, so that is when its chunks are shown.
     fn show(&self, digesting: &Digesting) -> Result<()> {
         let Digesting { chunk, bytes, .. } = digesting;
-        if digesting.each { Ok(()) } else { self.feeds[digesting.track].show(chunk, &bytes[..chunk.bytes]) }
+        if digesting.each { Ok(()) } else { self.feeds[digesting.track].1.show(chunk, &bytes[..chunk.bytes]) }
     }
 
     fn lane<'b>(&'b self, digesting: &'b mut Digesting) -> Lane<'b> {
         let Digesting { chunk, bytes, state, .. } = digesting;
         let segments: Box<dyn Iterator<Item = Segment> + 'b> = match digesting.each {
-            true => Box::new(segments(self.feeds[digesting.track].parts(), *chunk)),
+            true => Box::new(segments(self.feeds[digesting.track].1.parts(), *chunk)),
             false => Box::new(std::iter::once(Segment { bytes: chunk.bytes, ends: false })),
         };
         Lane::new(&mut state.stream, &mut state.digests, segments, &bytes[..chunk.bytes])

@@ -58,12 +58,14 @@ pub(super) struct State<'a> {
     stopped: bool,
 }
 
-/// Which of two errors is first: by the chunk, then by the feed.
-type Rank = (u64, usize);
+/// Which of two errors is first: by how many feeds are before its own, by the chunk, then by the feed.
+type Rank = (usize, u64, usize);
 
 /// How far a feed is.
 struct Track<'a> {
     parts: &'a dyn Parts,
+    /// How many feeds come before it, one after another; the last of them has the number before its own.
+    turn: usize,
     /// The chunk to begin next; `None` at the end.
     next: Option<Chunk>,
     n_begun: u64,
@@ -94,8 +96,9 @@ struct Position {
 }
 
 impl<'a> State<'a> {
-    pub fn new(runs: &[Run<'a>]) -> State<'a> {
-        let tracks = runs.iter().map(Track::new).collect();
+    /// For feeds that are read side by side, each after those before it in its lane.
+    pub fn new(lanes: &[Vec<Run<'a>>]) -> State<'a> {
+        let tracks = lanes.iter().flat_map(|lane| lane.iter().enumerate().map(|(turn, run)| Track::new(run, turn))).collect();
         State { tracks, spare: Vec::new(), waiting: 0, running: 0, failed: None, stopped: false }
     }
 
@@ -134,7 +137,7 @@ impl<'a> State<'a> {
 
     pub fn filled(&mut self, track: usize, index: u64, buffer: Vec<u8>, result: Result<()>) {
         match result {
-            Err(error) => self.fail((index, track), error),
+            Err(error) => self.fail(self.rank(track, index), error),
             Ok(()) => {
                 let track = &mut self.tracks[track];
                 if let Some(slot) = track.slot(index) {
@@ -149,7 +152,7 @@ impl<'a> State<'a> {
         let Digesting { track, each, index, chunk, bytes, state } = *done;
         drop(bytes);
         if let Err(error) = shown {
-            self.fail((index, track), error);
+            self.fail(self.rank(track, index), error);
         }
         let track = &mut self.tracks[track];
         if let Some(digest) = track.digests.iter_mut().find(|digest| digest.each == each) {
@@ -181,6 +184,10 @@ impl<'a> State<'a> {
         }
     }
 
+    fn rank(&self, track: usize, index: u64) -> Rank {
+        (self.tracks[track].turn, index, track)
+    }
+
     fn wanted(&self, rank: Rank) -> bool {
         self.failed.as_ref().is_none_or(|(first, _)| rank < *first)
     }
@@ -191,7 +198,7 @@ impl<'a> State<'a> {
         for (t, track) in self.tracks.iter().enumerate() {
             for (d, digest) in track.digests.iter().enumerate() {
                 let filled = track.ring.get((digest.index - track.n_past()) as usize).is_some_and(|slot| slot.bytes.is_some());
-                if filled && digest.state.is_some() && self.wanted((digest.index, t)) {
+                if filled && digest.state.is_some() && self.wanted(self.rank(t, digest.index)) {
                     ready.push((t, d));
                 }
             }
@@ -212,9 +219,16 @@ impl<'a> State<'a> {
         }
     }
 
+    /// Whether the feed before it is begun to its end and the one before that is done with: two of a lane are in buffers at most.
+    fn is_its_turn(&self, track: usize) -> bool {
+        let before = |n: usize| (n <= self.tracks[track].turn).then(|| &self.tracks[track - n]);
+        before(1).is_none_or(|track| track.next.is_none()) && before(2).is_none_or(|track| track.next.is_none() && track.ring.is_empty())
+    }
+
     /// Begins a chunk of the feed that has fewest bytes ready.
     fn fill(&mut self) -> Option<Job> {
-        let able = |(t, track): &(usize, &Track<'_>)| track.wants_more() && self.wanted((track.n_begun, *t));
+        let able =
+            |(t, track): &(usize, &Track<'_>)| track.wants_more() && self.is_its_turn(*t) && self.wanted(self.rank(*t, track.n_begun));
         let (t, _) = self.tracks.iter().enumerate().filter(able).min_by_key(|(_, track)| track.bytes)?;
         let track = &mut self.tracks[t];
         let (index, chunk) = (track.n_begun, track.begin_next()?);
@@ -226,7 +240,7 @@ impl<'a> State<'a> {
 }
 
 impl<'a> Track<'a> {
-    fn new(run: &Run<'a>) -> Track<'a> {
+    fn new(run: &Run<'a>, turn: usize) -> Track<'a> {
         let parts = run.feed.parts();
         let left = (0..parts.count()).map(|part| parts.bytes(part)).sum();
         let whole = (false, Digester { stream: run.whole.clone(), digests: Vec::new() });
@@ -234,6 +248,7 @@ impl<'a> Track<'a> {
         let positions = [whole].into_iter().chain(each).map(|(each, state)| Position { each, index: 0, left, state: Some(state) });
         Track {
             parts,
+            turn,
             next: chunk_after(parts, None),
             n_begun: 0,
             filling: true,

@@ -78,7 +78,7 @@ fn run_both(one: &Test, other: &Test, threads: usize) -> Result<Vec<Digests>> {
         stream
     };
     let runs = [Run { feed: one, whole: before(b""), each: false }, Run { feed: other, whole: before(b"header"), each: true }];
-    run(&runs, threads, &())
+    run(Vec::from(runs), threads, &())
 }
 
 #[test]
@@ -130,8 +130,44 @@ fn work_that_is_no_longer_wanted_ends() {
     let feed = Test::new(&[8 << 20]);
     for threads in [1, 2, 16] {
         let runs = [Run { feed: &feed, whole: Stream::default(), each: true }];
-        let error = run(&runs, threads, &After(AtomicU64::new(0))).unwrap_err();
+        let error = run(Vec::from(runs), threads, &After(AtomicU64::new(0))).unwrap_err();
         assert_eq!(error.message(), "interrupted");
     }
     assert!(feed.filled.load(Ordering::Relaxed) < 3 * (8 << 20));
+}
+
+fn lanes(lanes: &[Vec<Test>], threads: usize) -> Result<Vec<Digests>> {
+    fn runs(lane: &[Test]) -> Vec<Run<'_>> {
+        lane.iter().map(|test| Run { feed: test, whole: Stream::default(), each: true }).collect()
+    }
+    run_lanes(&lanes.iter().map(|lane| runs(lane)).collect::<Vec<_>>(), threads, &())
+}
+
+#[test]
+fn feeds_of_a_lane_follow_one_another_and_give_the_same_digests() {
+    let sizes: [&[u64]; 8] = [&[1 << 20], &[], &[0], &[5, 600_000], &[1], &[300_000, 0, 7], &[600_000], &[9]];
+    for threads in [1, 2, 5] {
+        let tests = [sizes.iter().map(|size| Test::new(size)).collect(), vec![Test::new(&[2 << 20])], Vec::new()];
+        let digests = lanes(&tests, threads).unwrap();
+        assert_eq!(digests.len(), 9);
+        for (test, digests) in tests.iter().flatten().zip(&digests) {
+            assert_eq!(digests.whole, Sha(sha2::Sha256::digest(test.bytes()).into()));
+            assert_eq!(digests.each.len(), test.parts.len());
+        }
+    }
+}
+
+#[test]
+fn the_error_of_the_feed_with_fewest_before_it_is_reported_with_any_number_of_threads() {
+    for threads in [1, 2, 3, 8] {
+        for _ in 0..3 {
+            let mut first: Vec<Test> = (0..4).map(|_| Test::new(&[1 << 19])).collect();
+            first[1].fails = vec![0];
+            first[3].fails = vec![0];
+            let mut second = vec![Test::new(&[2 << 20])];
+            second[0].shows = vec![7 << 18];
+            let error = lanes(&[first, second], threads).unwrap_err();
+            assert_eq!(error.message(), format!("shown {}", 7 << 18));
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::ledger::{FindingRecord, Ledger};
 use crate::place::Place;
 use crate::scan::Scanned;
+use crate::set::{Checked, Published};
 use crate::store::record::{Row, Totals};
 use crate::verify::Report;
 
@@ -25,6 +26,15 @@ pub struct Conversion<'a> {
     tensors: u64,
     outputs: Vec<String>,
     manifest: Option<String>,
+    /// Those of several outputs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    manifests: Vec<String>,
+    /// The index of several outputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<String>,
+    /// In what the index of a set is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     findings: &'a [FindingRecord],
 }
 
@@ -37,27 +47,52 @@ struct PlaceRecord {
 impl<'a> Conversion<'a> {
     /// A conversion that was done.
     pub fn done(input: &Path, converted: &'a Converted) -> Self {
-        let ledger = converted.manifest.ledger();
+        let files = &converted.files;
         Conversion {
-            outputs: vec![path(&converted.output)],
-            manifest: Some(path(&converted.manifest_path)),
-            ..Conversion::planned(input, ledger)
+            outputs: files.iter().map(|file| path(&file.output)).collect(),
+            manifest: if let [only] = files.as_slice() { Some(path(&only.manifest_path)) } else { None },
+            manifests: if files.len() > 1 { files.iter().map(|file| path(&file.manifest_path)).collect() } else { Vec::new() },
+            index: converted.index.as_deref().map(path),
+            ..Conversion::planned(input, converted.ledger())
         }
     }
 
     /// A conversion that would be done.
     pub fn planned(input: &Path, ledger: &'a Ledger) -> Self {
+        Conversion { tensors: ledger.tensors.len() as u64, findings: &ledger.findings, ..Conversion::of(input, "convert") }
+    }
+
+    /// The index that was written for the outputs of a set, when they are all there.
+    pub fn indexed(input: &Path, published: &Published) -> Self {
+        Conversion {
+            tensors: published.tensors,
+            outputs: published.files.iter().map(|file| path(file)).collect(),
+            index: Some(path(&published.path)),
+            notes: published.notes.clone(),
+            ..Conversion::of(input, "index")
+        }
+    }
+
+    /// A set that would be converted file by file.
+    pub fn would_index(input: &Path, tensors: u64, notes: &[String]) -> Self {
+        Conversion { tensors, notes: notes.to_vec(), ..Conversion::of(input, "index") }
+    }
+
+    fn of(input: &Path, decision: &'static str) -> Self {
         Conversion {
             input: path(input),
-            decision: "convert",
+            decision,
             reason: None,
             message: None,
             place: None,
             help: None,
-            tensors: ledger.tensors.len() as u64,
+            tensors: 0,
             outputs: Vec::new(),
             manifest: None,
-            findings: &ledger.findings,
+            manifests: Vec::new(),
+            index: None,
+            notes: Vec::new(),
+            findings: &[],
         }
     }
 
@@ -69,16 +104,12 @@ impl<'a> Conversion<'a> {
     /// A refusal, with the findings made before it.
     pub fn refused(input: &Path, error: &Error, findings: &'a [FindingRecord]) -> Self {
         Conversion {
-            input: path(input),
-            decision: "refuse",
             reason: Some(error.code().as_str()),
             message: Some(error.message().to_owned()),
             place: error.place().map(PlaceRecord::from),
             help: error.advice().map(str::to_owned),
-            tensors: 0,
-            outputs: Vec::new(),
-            manifest: None,
             findings,
+            ..Conversion::of(input, "refuse")
         }
     }
 }
@@ -148,6 +179,31 @@ impl Verification {
             tensor_hashes: false,
             source_checked: false,
         }
+    }
+}
+
+/// One line of `verify --json` for the index of a set.
+#[derive(Debug, Serialize)]
+pub struct VerifiedIndex {
+    index: String,
+    verified: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+    tensors: u64,
+    files: Vec<String>,
+}
+
+impl VerifiedIndex {
+    /// Each tensor is in the file that the index lists.
+    pub fn same(index: &Path, checked: &Checked) -> Self {
+        let files = checked.files.iter().map(|file| path(file)).collect();
+        VerifiedIndex { index: path(index), verified: true, reason: None, message: None, tensors: checked.tensors, files }
+    }
+
+    /// It is not, or could not be checked.
+    pub fn failed(index: &Path, error: &Error) -> Self {
+        let (reason, message) = (Some(error.code().as_str()), Some(error.message().to_owned()));
+        VerifiedIndex { index: path(index), verified: false, reason, message, tensors: 0, files: Vec::new() }
     }
 }
 

@@ -1,11 +1,15 @@
 //! Reports for people.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::container::Kind;
+use crate::convert::Converted;
 use crate::error::Error;
+use crate::filenames::shard_path;
 use crate::finding::{Severity, called_with};
 use crate::ledger::{FindingRecord, Ledger, LoweredRecord};
+use crate::set::Published;
 use crate::text::{bytes, count, printable, quoted};
 
 /// Names longer than this do not widen the table.
@@ -14,20 +18,63 @@ const MAX_NAME_COLUMN: usize = 60;
 const MAX_LISTED: usize = 5;
 
 /// What a conversion did, in a few lines.
-pub fn converted(input: &Path, output: &Path, manifest: &Path, ledger: &Ledger) -> String {
+pub fn converted(input: &Path, converted: &Converted) -> String {
+    let ledger = converted.ledger();
     let mut text = String::new();
-    line(&mut text, format_args!("converted {} ({}, {})", shown(input), container(ledger), bytes(ledger.source.bytes)));
-    line(
-        &mut text,
-        format_args!("  {}, {} -> {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes()), shown(output)),
-    );
+    line(&mut text, format_args!("converted {} ({}, {})", shown(input), container(ledger), bytes(source_bytes(ledger))));
+    let tensors = format!("{}, {}", count(ledger.tensors.len() as u64, "tensor"), bytes(ledger.tensor_bytes()));
+    let files = &converted.files;
+    match files.as_slice() {
+        [only] => line(&mut text, format_args!("  {tensors} -> {}", shown(&only.output))),
+        _ => line(&mut text, format_args!("  {tensors} -> {}", several(files.iter().map(|file| file.output.as_path())))),
+    }
     notes(&mut text, ledger);
-    let digests = match ledger.tensors.iter().any(|tensor| tensor.sha256.is_none()) {
-        true => "the digests of source and output are",
-        false => "every digest is",
+    let digests = match files.iter().all(|file| file.manifest.ledger().tensors.iter().all(|tensor| tensor.sha256.is_some())) {
+        true => "every digest is",
+        false => "the digests of source and output are",
     };
-    line(&mut text, format_args!("  verified bit for bit; {digests} in {}", shown(manifest)));
+    match (files.as_slice(), &converted.index) {
+        ([only], _) => line(&mut text, format_args!("  verified bit for bit; {digests} in {}", shown(&only.manifest_path))),
+        _ => line(&mut text, format_args!("  verified bit for bit; {digests} in the manifest beside each file")),
+    }
+    if let Some(index) = &converted.index {
+        line(&mut text, format_args!("  listed in {}", shown(index)));
+    }
     text
+}
+
+/// That the files of a set are converted and listed.
+pub fn indexed(input: &Path, published: &Published) -> String {
+    let mut text = String::new();
+    let (tensors, files) = (count(published.tensors, "tensor"), count(published.files.len() as u64, "file"));
+    line(&mut text, format_args!("indexed {}: {tensors} in {files} -> {}", shown(input), shown(&published.path)));
+    set_notes(&mut text, &published.notes);
+    text
+}
+
+/// That the files of a set would be listed.
+pub fn would_index(input: &Path, target: &Path, tensors: u64, files: u64, notes: &[String]) -> String {
+    let mut text = String::new();
+    let (tensors, files) = (count(tensors, "tensor"), count(files, "file"));
+    line(&mut text, format_args!("would index {}: {tensors} in {files} -> {}", shown(input), shown(target)));
+    set_notes(&mut text, notes);
+    text
+}
+
+fn set_notes(text: &mut String, notes: &[String]) {
+    for note in notes.iter().take(MAX_LISTED) {
+        line(text, format_args!("  {note}"));
+    }
+    if notes.len() > MAX_LISTED {
+        line(text, format_args!("  and {}", count((notes.len() - MAX_LISTED) as u64, "more difference")));
+    }
+}
+
+/// `3 files, out/x-00001-of-00003.safetensors ... out/x-00003-of-00003.safetensors`
+fn several<'a>(mut files: impl ExactSizeIterator<Item = &'a Path> + DoubleEndedIterator) -> String {
+    let n = count(files.len() as u64, "file");
+    let (first, last) = (files.next().map(shown).unwrap_or_default(), files.next_back().map(shown).unwrap_or_default());
+    format!("{n}, {first} ... {last}")
 }
 
 /// That a checkpoint of a bundle was left alone.
@@ -38,14 +85,17 @@ pub fn skipped(input: &Path, error: &Error) -> String {
 /// What a conversion would do.
 pub fn planned(input: &Path, output: &Path, ledger: &Ledger) -> String {
     let mut text = String::new();
-    line(&mut text, format_args!("would convert {} ({}, {})", shown(input), container(ledger), bytes(ledger.source.bytes)));
+    line(&mut text, format_args!("would convert {} ({}, {})", shown(input), container(ledger), bytes(source_bytes(ledger))));
     line(
         &mut text,
         format_args!(
             "  {}, {} -> {}",
             count(ledger.tensors.len() as u64, "tensor"),
             bytes(ledger.outputs.iter().map(|o| o.bytes).sum()),
-            shown(output)
+            match ledger.outputs.len() {
+                1 => shown(output),
+                n => several((1..=n).map(|number| shard_path(output, number, n)).collect::<Vec<_>>().iter().map(PathBuf::as_path)),
+            }
         ),
     );
     notes(&mut text, ledger);
@@ -55,7 +105,7 @@ pub fn planned(input: &Path, output: &Path, ledger: &Ledger) -> String {
 /// Everything that is known of a checkpoint.
 pub fn inspected(input: &Path, ledger: &Ledger) -> String {
     let mut text = String::new();
-    line(&mut text, format_args!("{}: {}, {}", shown(input), container(ledger), bytes(ledger.source.bytes)));
+    line(&mut text, format_args!("{}: {}, {}", shown(input), container(ledger), bytes(source_bytes(ledger))));
     for (fact, value) in &ledger.source.facts {
         line(&mut text, format_args!("  {fact}: {}", printable(value)));
     }
@@ -209,7 +259,20 @@ fn container(ledger: &Ledger) -> String {
     let container = ledger.source.container.replace('-', " ");
     let compression = ledger.source.facts.get("compression").map(|form| format!(", {form}")).unwrap_or_default();
     let bundle = if ledger.source.member.is_some() { " in a bundle" } else { "" };
-    format!("{container}{compression}{bundle}")
+    let files = if is_set(ledger) { format!(" of {}", count(ledger.source.companions.len() as u64, "file")) } else { String::new() };
+    format!("{container}{files}{compression}{bundle}")
+}
+
+fn is_set(ledger: &Ledger) -> bool {
+    ledger.source.container == Kind::TorchIndex.as_str()
+}
+
+/// The size of the source, which for an index is that of its files.
+fn source_bytes(ledger: &Ledger) -> u64 {
+    match is_set(ledger) {
+        true => ledger.source.companions.iter().map(|file| file.bytes).sum(),
+        false => ledger.source.bytes,
+    }
 }
 
 fn listed(items: impl Iterator<Item = String>, total: usize) -> String {

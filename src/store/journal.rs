@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{self, Error, Result};
-use crate::output::Pending;
+use crate::output;
 use crate::store::part::Part;
 use crate::store::record::{REPORT_VERSION, Report, Row};
 
@@ -27,6 +27,11 @@ impl Files {
     pub fn new(folder: &Path, part: Option<Part>) -> Files {
         let part = part.map(|part| format!(".{}", part.in_name())).unwrap_or_default();
         Files { report: folder.join(format!("depickle-report{part}.json")), journal: folder.join(format!(".depickle-journal{part}.jsonl")) }
+    }
+
+    /// Whether a run was killed before it came to its end.
+    pub fn has_journal(&self) -> bool {
+        self.journal.exists()
     }
 }
 
@@ -146,12 +151,10 @@ impl Journal {
 /// # Errors
 /// `io`
 pub(crate) fn write_report(path: &Path, report: &Report) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(report).unwrap_or_else(|e| unreachable!("a report has only text keys: {e}"));
-    text.push(b'\n');
-    if std::fs::read(path).is_ok_and(|there| there == text) {
-        return Ok(());
-    }
-    Pending::with_content(path, |out| out.write_all(&text))?.put(true)
+    output::publish_alone(path, true, |out| {
+        serde_json::to_writer_pretty(&mut *out, report)?;
+        out.write_all(b"\n")
+    })
 }
 
 fn line(value: &impl Serialize) -> String {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::convert::Converted;
+use crate::convert::ConvertedFile;
 use crate::digest::Hasher;
 use crate::error::{self, Result};
 use crate::filenames;
@@ -28,7 +28,7 @@ pub enum Link {
 ///
 /// # Errors
 /// `io`
-pub(crate) fn give_name(converted: &Converted, source: &Path, output: &Path, link: Link, progress: &dyn Progress) -> Result<()> {
+pub(crate) fn give_name(converted: &ConvertedFile, source: &Path, output: &Path, link: Link, progress: &dyn Progress) -> Result<()> {
     let folder = filenames::folder_of(output);
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let manifest = converted.manifest.named(filenames::relative(source, folder), &name);

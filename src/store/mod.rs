@@ -91,13 +91,17 @@ impl Store {
         let history = History::read(&files, &settings);
         let entries = if options.in_place { without_products(entries) } else { entries };
         let known = |entry: &Entry| {
-            let row = history.get(&entry.name).map(|(row, _)| row).filter(|row| is_same(row, entry))?;
+            let row = history.get(&entry.name).map(|(row, _)| row);
+            let row = row.filter(|row| row.bytes == entry.bytes && row.modified.is_some() && row.modified == entry.modified)?;
             Some(row.state != State::Copied && !row.reasons.iter().any(|reason| reason.reason == work::NO_CHECKPOINT))
         };
-        let mut units = units::units(entries, &known);
+        let split = options.convert.max_shard_size.is_some();
+        let mut units = units::units(entries, &known, split, &options.convert.read.limits);
         units::name_targets(&mut units, &|_| options.copy_rest || options.in_place);
         if let Some(part) = options.part {
-            units.retain(|unit| part.has(unit.name()));
+            // The files of a set stay together.
+            let keys = units::keys(&units);
+            units.retain(|unit| part.has(keys.get(unit.name()).map_or(unit.name(), String::as_str)));
         }
         let name = filenames::relative(store, home);
         let mut store = Store { options, settings, home: home.to_owned(), name, files, history, units, done: Vec::new() };
@@ -107,7 +111,7 @@ impl Store {
 
     /// Files, and bytes of those, that there is something to do for.
     pub fn to_do(&self) -> (u64, u64) {
-        let bytes: Vec<u64> = self.left().map(|unit| self.units[unit].entry().bytes).collect();
+        let bytes: Vec<u64> = self.left().map(|unit| self.units[unit].bytes()).collect();
         (bytes.len() as u64, bytes.iter().sum())
     }
 
@@ -129,7 +133,7 @@ impl Store {
     fn is_done(&self, unit: &Unit) -> Option<Row> {
         let (row, same_version) = self.history.get(unit.name())?;
         let others = || unit.names[1..].iter().map(|entry| &entry.name).eq(&row.also);
-        if self.options.dry_run || !is_same(row, unit.entry()) || !others() || (self.options.recheck && row.state != State::Converted) {
+        if self.options.dry_run || !is_same(row, unit) || !others() || (self.options.recheck && row.state != State::Converted) {
             return None;
         }
         let in_place = |path: &str, bytes: Option<u64>| {
@@ -142,12 +146,18 @@ impl Store {
         };
         // Named as it would be now.
         let is_named = || match (&row.outputs[..], &unit.what) {
-            ([first, ..], What::Checkpoint) if first.member.is_none() => first.path == unit.targets[0].file,
+            ([first, ..], What::Checkpoint) if first.member.is_none() => {
+                let whole = &unit.targets[0].file;
+                first.path == *whole || first.path.starts_with(&format!("{}-00001-of-", whole.trim_end_matches(".safetensors")))
+            }
+            ([first, ..], What::Set(_)) => first.path == unit.targets[0].file,
             ([first, ..], What::Checkpoint) => first.path.starts_with(&format!("{}/", unit.targets[0].folder)),
             _ => true,
         };
         let is_done = match (row.state, &unit.what) {
-            (State::Converted, What::Checkpoint) => is_named() && is_there() && (!self.options.recheck || self.is_as_recorded(row)),
+            (State::Converted, What::Checkpoint | What::Set(_)) => {
+                is_named() && is_there() && (!self.options.recheck || self.is_as_recorded(row))
+            }
             (State::Copied, What::Other) => self.options.copy_rest && is_there(),
             (State::Skipped, What::Other) => !self.options.copy_rest,
             // Another version may read it, and another day the disk.
@@ -173,7 +183,8 @@ impl Store {
     /// `interrupted`, with everything that was done until then in its place.
     pub fn run(mut self, listener: &dyn Listener) -> Result<Report> {
         let left: Vec<usize> = self.left().collect();
-        let journal = match left.is_empty() || self.options.dry_run {
+        // A journal that is there is that of a run that was killed, perhaps when all was done but the report.
+        let journal = match (left.is_empty() && !self.files.has_journal()) || self.options.dry_run {
             true => None,
             false => {
                 let _folders = output::NewFolders::make(&self.files.report)?;
@@ -181,51 +192,15 @@ impl Store {
                 Some(Journal::start(&self.files, &self.settings, &self.history)?)
             }
         };
-        let (is_full, mut trouble) = (AtomicBool::new(false), None);
-        let worker = Worker { options: &self.options, home: &self.home };
-        let mut ended: Vec<Option<Row>> = std::mem::take(&mut self.done);
-        let weigh = |index: usize| jobs::useful_threads(self.units[left[index]].entry().bytes);
-        let work = |index: usize, turn: jobs::Turn<'_>| {
-            let unit = &self.units[left[index]];
-            if is_full.load(Ordering::Relaxed) || listener.cancelled() {
-                return Ok(None);
-            }
-            let mut options = self.options.convert.clone();
-            options.threads = turn.threads();
-            let progress = OnTurn::new(listener.file(unit.name(), unit.entry().bytes), turn);
-            let before = self.history.get(unit.name()).map(|(row, _)| row);
-            let Ended { row, is_full: full } = worker.work(unit, before, &options, &progress);
-            drop(progress);
-            is_full.fetch_or(full, Ordering::Relaxed);
-            if row.state == State::Failed && listener.cancelled() {
-                return Ok(None);
-            }
-            if let Some(journal) = &journal {
-                journal.add(&row)?;
-            }
-            listener.ended(&row);
-            Ok(Some(row))
-        };
-        self.options.jobs.run(left.len(), weigh, work, |index, row: Result<Option<Row>>| match row {
-            Ok(row) => ended[left[index]] = row,
-            Err(error) => trouble = Some(error),
-        });
-        if let Some(error) = trouble {
-            return Err(error);
-        }
-        if listener.cancelled() {
-            return Err(error::interrupted().help("run the same command again to go on"));
-        }
-        let n_left = ended.iter().filter(|row| row.is_none()).count();
-        let report = Report::new(
-            self.name.clone(),
-            self.settings.clone(),
-            self.options.part.map(|part| part.to_string()),
-            ended.into_iter().flatten().collect(),
-        );
+        let mut rows = std::mem::take(&mut self.done);
+        self.convert_files(&left, &mut rows, journal.as_ref(), listener)?;
+        self.index_sets(&left, &mut rows, journal.as_ref(), listener)?;
+        let n_left = rows.iter().filter(|row| row.is_none()).count();
         if n_left > 0 {
             return Err(error::disk_full(n_left as u64));
         }
+        let part = self.options.part.map(|part| part.to_string());
+        let report = Report::new(self.name.clone(), self.settings.clone(), part, rows.into_iter().flatten().collect());
         match journal {
             Some(journal) => {
                 // Another machine may be about to write to them.
@@ -239,6 +214,69 @@ impl Store {
             None => {}
         }
         Ok(report)
+    }
+
+    /// Converts the files that are left, side by side, and puts what became of them in `rows`. When the disk is full some have none.
+    fn convert_files(&self, left: &[usize], rows: &mut [Option<Row>], journal: Option<&Journal>, listener: &dyn Listener) -> Result<()> {
+        let left: Vec<usize> = left.iter().copied().filter(|&unit| !matches!(self.units[unit].what, What::Set(_))).collect();
+        let (is_full, mut trouble) = (AtomicBool::new(false), None);
+        let worker = Worker { options: &self.options, home: &self.home };
+        let weigh = |index: usize| jobs::useful_threads(self.units[left[index]].bytes());
+        let work = |index: usize, turn: jobs::Turn<'_>| {
+            let unit = &self.units[left[index]];
+            if is_full.load(Ordering::Relaxed) || listener.cancelled() {
+                return Ok(None);
+            }
+            let mut options = self.options.convert.clone();
+            options.threads = turn.threads();
+            let progress = OnTurn::new(listener.file(unit.name(), unit.bytes()), turn);
+            let Ended { row, is_full: full } = worker.work(unit, self.before(unit), &options, &progress);
+            drop(progress);
+            is_full.fetch_or(full, Ordering::Relaxed);
+            // What was stopped is not what became of it.
+            let stopped = row.state == State::Failed && listener.cancelled();
+            if stopped { Ok(None) } else { note(row, journal, listener).map(Some) }
+        };
+        self.options.jobs.run(left.len(), weigh, work, |index, row: Result<Option<Row>>| match row {
+            Ok(row) => rows[left[index]] = row,
+            Err(error) => trouble = Some(error),
+        });
+        match trouble {
+            Some(error) => Err(error),
+            None if listener.cancelled() => Err(error::interrupted().help("run the same command again to go on")),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the indexes of sets, now that their files are done.
+    fn index_sets(&self, left: &[usize], rows: &mut [Option<Row>], journal: Option<&Journal>, listener: &dyn Listener) -> Result<()> {
+        let left: HashSet<usize> = left.iter().copied().collect();
+        let by_name = units::by_name(&self.units);
+        let worker = Worker { options: &self.options, home: &self.home };
+        for (number, unit) in self.units.iter().enumerate() {
+            let What::Set(index) = &unit.what else { continue };
+            let files: Vec<(String, Option<(usize, usize)>)> =
+                index.shard_names().iter().map(|file| (file.clone(), by_name.get(&*units::sibling(unit.name(), file)).copied())).collect();
+            let in_part = |file: &Option<(usize, usize)>| file.is_none_or(|(unit, _)| !left.contains(&unit));
+            if !left.contains(&number) && files.iter().all(|(_, file)| in_part(file)) {
+                continue;
+            }
+            let output = |unit: usize, name: usize| {
+                let row = rows[unit].as_ref().filter(|row| matches!(row.state, State::Converted | State::Planned))?;
+                Some(self.home.join(&row.outputs.get(name)?.path))
+            };
+            let outputs: Vec<_> = files
+                .into_iter()
+                .filter_map(|(file, at)| at.and_then(|(unit, name)| output(unit, name)).map(|output| (file, output)))
+                .collect();
+            rows[number] = Some(note(worker.index(unit, index, &outputs, self.before(unit)), journal, listener)?);
+        }
+        Ok(())
+    }
+
+    /// What became of a file in earlier runs.
+    fn before(&self, unit: &Unit) -> Option<&Row> {
+        self.history.get(unit.name()).map(|(row, _)| row)
     }
 
     /// Removes folders that a run made for outputs that never came, and could not remove because it was killed.
@@ -264,6 +302,9 @@ impl Store {
     }
 
     fn planned_bytes(&self, unit: &Unit) -> u64 {
+        if let What::Set(_) = unit.what {
+            return 0;
+        }
         let options = StoreOptions { dry_run: true, ..self.options.clone() };
         let Ended { row, .. } = Worker { options: &options, home: &self.home }.work(unit, None, &options.convert, &());
         let links = if options.link == Link::Copy { row.outputs.len() } else { row.outputs.len().div_ceil(unit.names.len()) };
@@ -271,9 +312,18 @@ impl Store {
     }
 }
 
+/// Notes that a file is done.
+fn note(row: Row, journal: Option<&Journal>, listener: &dyn Listener) -> Result<Row> {
+    if let Some(journal) = journal {
+        journal.add(&row)?;
+    }
+    listener.ended(&row);
+    Ok(row)
+}
+
 /// Whether a row is about the file as it is now.
-fn is_same(row: &Row, entry: &Entry) -> bool {
-    entry.error.is_none() && row.bytes == entry.bytes && row.modified.is_some() && row.modified == entry.modified
+fn is_same(row: &Row, unit: &Unit) -> bool {
+    unit.entry().error.is_none() && row.bytes == unit.bytes() && row.modified.is_some() && row.modified == unit.modified()
 }
 
 /// The files of a store without what was made of them beside them.

@@ -320,7 +320,7 @@ impl OutputRow {
 
 /// What a row says of its input, once a checkpoint of it was converted.
 pub(crate) fn note_source(row: &mut Row, converted: &Converted) {
-    let source = &converted.manifest.ledger().source;
+    let source = &converted.ledger().source;
     row.sha256.clone_from(&source.sha256);
     row.container = Some(source.container.clone());
 }

@@ -34,6 +34,7 @@ pub(crate) fn of(options: &ConvertOptions) -> Value {
             Deny::None => Some(json!("none")),
         },
     );
+    set("max-shard-size", options.max_shard_size.map(|size| json!(size)));
     set("no-tensor-hashes", options.no_tensor_hashes.then(|| json!(true)));
     set("ignore-crc", options.read.ignore_crc.then(|| json!(true)));
     let (limits, usual) = (options.read.limits.named(), Limits::default().named());

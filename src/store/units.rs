@@ -1,12 +1,14 @@
 //! What is to be done, file by file: which names are one file, what each is, and what its output is called. All of it follows from the
 //! files that are there, so that every run, and every machine that shares the store, decides the same.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use crate::container;
 use crate::error::Error;
 use crate::filenames::{self, Identity};
+use crate::index::ShardIndex;
+use crate::limits::Limits;
 use crate::store::tree::{Entry, slashed};
 
 /// One file of the store, under all its names.
@@ -14,6 +16,8 @@ use crate::store::tree::{Entry, slashed};
 pub(crate) struct Unit {
     /// The first one is its own; to the others links lead.
     pub names: Vec<Entry>,
+    /// The files of a set that is converted as one checkpoint.
+    pub parts: Vec<Entry>,
     pub what: What,
     /// For each name, its output.
     pub targets: Vec<TargetName>,
@@ -22,8 +26,10 @@ pub(crate) struct Unit {
 /// What a file seems to be.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// It starts, or is named, like a checkpoint.
+    /// It starts, or is named, like a checkpoint; or it is the index of a set that is converted as one.
     Checkpoint,
+    /// The index of a set whose files are converted by themselves.
+    Set(ShardIndex),
     /// It does not.
     Other,
     /// It cannot be read.
@@ -49,6 +55,20 @@ impl Unit {
     pub fn entry(&self) -> &Entry {
         &self.names[0]
     }
+
+    /// Bytes of the file, and of the files of its set.
+    pub fn bytes(&self) -> u64 {
+        self.entry().bytes + self.parts.iter().map(|part| part.bytes).sum::<u64>()
+    }
+
+    /// When it, or one of the files of its set, was changed last.
+    pub fn modified(&self) -> Option<u64> {
+        self.parts.iter().map(|part| part.modified).fold(self.entry().modified, |a, b| Some(a?.max(b?)))
+    }
+
+    fn new(names: Vec<Entry>, what: What) -> Unit {
+        Unit { names, parts: Vec::new(), what, targets: Vec::new() }
+    }
 }
 
 /// Endings of files that must be checkpoints, beside those that are nothing else.
@@ -60,29 +80,91 @@ pub(crate) fn is_named_like_a_checkpoint(name: &str) -> bool {
     container::is_named_like_a_checkpoint(name) || ending.is_some_and(|ending| MOSTLY.contains(&&*ending))
 }
 
-/// The units of a store, by name. `known` says of a file that was looked at before whether it is a checkpoint.
-pub(crate) fn units(entries: Vec<Entry>, known: &dyn Fn(&Entry) -> Option<bool>) -> Vec<Unit> {
-    let mut by_identity: HashMap<Identity, usize> = HashMap::new();
-    let mut groups: Vec<Vec<Entry>> = Vec::new();
-    for entry in entries {
-        match by_identity.get(&entry.identity).filter(|_| entry.error.is_none()) {
-            Some(&group) => groups[group].push(entry),
-            None => {
-                by_identity.insert(entry.identity.clone(), groups.len());
-                groups.push(vec![entry]);
+/// The units of a store, by name. `known` says of a file that was looked at before whether it is a checkpoint. With `split`, outputs are
+/// split by size, so that a set is one unit.
+pub(crate) fn units(entries: Vec<Entry>, known: &dyn Fn(&Entry) -> Option<bool>, split: bool, limits: &Limits) -> Vec<Unit> {
+    let (indexes, files): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| is_index(&entry.name) && entry.error.is_none());
+    let mut files: BTreeMap<String, Entry> = files.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+    let mut units: Vec<Unit> = Vec::new();
+    let mut joined: HashMap<Vec<Identity>, usize> = HashMap::new();
+    for entry in indexes {
+        let index = match ShardIndex::read(&entry.path, limits) {
+            Ok(index) => index,
+            Err(error) => {
+                units.push(Unit::new(vec![entry], What::Unreadable(error)));
+                continue;
+            }
+        };
+        if !split {
+            units.push(Unit::new(vec![entry], What::Set(index)));
+            continue;
+        }
+        let parts: Vec<Entry> = index.shard_names().iter().filter_map(|shard| files.remove(&sibling(&entry.name, shard))).collect();
+        let identity = [&entry].into_iter().chain(&parts).map(|entry| entry.identity.clone()).collect();
+        match joined.get(&identity) {
+            Some(&unit) if !parts.is_empty() => units[unit].names.push(entry),
+            _ => {
+                joined.insert(identity, units.len());
+                units.push(Unit { parts, ..Unit::new(vec![entry], What::Checkpoint) });
             }
         }
     }
-    let mut units: Vec<Unit> = groups
-        .into_iter()
-        .map(|mut names| {
-            names.sort_by(|a, b| (a.is_link, &a.name).cmp(&(b.is_link, &b.name)));
-            let what = look_at(&names[0], known);
-            Unit { names, what, targets: Vec::new() }
-        })
-        .collect();
+    // The names of the files of a split follow from that of the whole.
+    let same_name = |entry: &Entry| if split { file_name(&entry.name).to_owned() } else { String::new() };
+    let mut groups: HashMap<(Identity, String), usize> = HashMap::new();
+    for entry in files.into_values() {
+        let key = (entry.identity.clone(), same_name(&entry));
+        match groups.get(&key).filter(|_| entry.error.is_none()) {
+            Some(&unit) => units[unit].names.push(entry),
+            None => {
+                groups.insert(key, units.len());
+                units.push(Unit::new(vec![entry], What::Other));
+            }
+        }
+    }
+    for unit in &mut units {
+        unit.names.sort_by(|a, b| (a.is_link, &a.name).cmp(&(b.is_link, &b.name)));
+        if matches!(unit.what, What::Other) {
+            unit.what = look_at(unit.entry(), known);
+        }
+    }
     units.sort_by(|a, b| a.name().cmp(b.name()));
     units
+}
+
+/// Where each name of the store is: the number of its unit, and which of its names it is.
+pub(crate) fn by_name(units: &[Unit]) -> HashMap<&str, (usize, usize)> {
+    let names = |(number, unit): (usize, &'_ Unit)| (0..unit.names.len()).map(move |name| (number, name)).collect::<Vec<_>>();
+    let all = units.iter().enumerate().flat_map(names);
+    all.map(|(unit, name)| (units[unit].names[name].name.as_str(), (unit, name))).collect()
+}
+
+/// For sets and their files, what their part of the store is found by: the same for all of them.
+pub(crate) fn keys(units: &[Unit]) -> HashMap<String, String> {
+    let by_name = by_name(units);
+    let mut keys = HashMap::new();
+    for unit in units {
+        let What::Set(index) = &unit.what else { continue };
+        let files = index.shard_names().iter().filter_map(|file| by_name.get(&*sibling(unit.name(), file)));
+        let files: Vec<&str> = files.map(|(file, _)| units[*file].name()).collect();
+        let key = files.first().copied().unwrap_or(unit.name()).to_owned();
+        keys.extend(files.into_iter().chain([unit.name()]).map(|name| (name.to_owned(), key.clone())));
+    }
+    keys
+}
+
+/// Whether a file is called as the index of a set of checkpoints is; `model.safetensors.index.json` is none of these.
+fn is_index(name: &str) -> bool {
+    let of = name.strip_suffix(".index.json").unwrap_or_default();
+    filenames::is_index(Path::new(name)) && is_named_like_a_checkpoint(of)
+}
+
+/// The name of a file beside another one.
+pub(crate) fn sibling(name: &str, file: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{file}"),
+        None => file.to_owned(),
+    }
 }
 
 fn look_at(entry: &Entry, known: &dyn Fn(&Entry) -> Option<bool>) -> What {
@@ -115,6 +197,7 @@ pub(crate) fn name_targets(units: &mut [Unit], kept: &dyn Fn(&Unit) -> bool) {
                     *taken.entry(simple.file).or_default() += 1;
                     *taken.entry(simple.folder).or_default() += 1;
                 }
+                What::Set(_) => {}
                 _ if kept(unit) => *taken.entry(entry.name.clone()).or_default() += MANY,
                 _ => {}
             }
@@ -122,6 +205,12 @@ pub(crate) fn name_targets(units: &mut [Unit], kept: &dyn Fn(&Unit) -> bool) {
     }
     for unit in units {
         let target = |entry: &Entry| {
+            if let What::Set(_) = unit.what {
+                let of = |output: &str| slashed(&filenames::index_path(Path::new(output)));
+                let index = of(&simple(&entry.name).file);
+                let whole = of(&format!("{}.safetensors", entry.name.trim_end_matches(".index.json")));
+                return TargetName { file: if taken.contains_key(&index) { whole } else { index }, folder: entry.name.clone() };
+            }
             if !matches!(unit.what, What::Checkpoint) {
                 return TargetName { file: entry.name.clone(), folder: entry.name.clone() };
             }
@@ -166,9 +255,12 @@ mod tests {
             is_link: false,
             error: None,
         };
-        let mut all = units(files.iter().map(|(name, _)| entry(name)).collect(), &|entry| {
-            files.iter().find(|(name, _)| *name == entry.name).map(|(_, is_one)| *is_one)
-        });
+        let mut all = units(
+            files.iter().map(|(name, _)| entry(name)).collect(),
+            &|entry| files.iter().find(|(name, _)| *name == entry.name).map(|(_, is_one)| *is_one),
+            false,
+            &Limits::default(),
+        );
         name_targets(&mut all, &|_| copy);
         all.into_iter()
             .filter(|unit| matches!(unit.what, What::Checkpoint))

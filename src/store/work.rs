@@ -4,17 +4,19 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::batch::{self, Done, Outcome, Target};
+use crate::batch::{self, Outcome, Target};
 use crate::container;
-use crate::convert::ConvertOptions;
+use crate::convert::{ConvertOptions, Converted};
 use crate::digest;
-use crate::error::{Code, Error};
+use crate::error::{self, Code, Error};
 use crate::filenames;
 use crate::finding::Severity;
+use crate::index::ShardIndex;
 use crate::ledger::{FindingRecord, Ledger};
 use crate::manifest;
 use crate::progress::Progress;
 use crate::scan;
+use crate::set;
 use crate::source::{Region, Source};
 use crate::store::StoreOptions;
 use crate::store::links;
@@ -32,6 +34,31 @@ pub(crate) struct Worker<'a> {
     pub home: &'a Path,
 }
 
+impl Worker<'_> {
+    /// Writes the index of a set, whose files became `outputs` by their names in the old one.
+    pub fn index(&self, unit: &Unit, index: &ShardIndex, outputs: &[(String, PathBuf)], before: Option<&Row>) -> Row {
+        let target = &unit.targets[0].file;
+        let path = self.home.join(target);
+        let mut work = Work { worker: self, unit, before, row: blank(unit), is_full: false };
+        work.row.container = Some("torch-index".to_owned());
+        let may_replace =
+            self.options.convert.force || before.is_some_and(|before| before.outputs.iter().any(|output| output.path == *target));
+        if self.options.dry_run {
+            match index.check_shards() {
+                Ok(()) => (work.row.state, work.row.outputs) = (State::Planned, vec![OutputRow::plain(target.clone(), 0, None)]),
+                Err(error) => work.fail(&error, None),
+            }
+            return work.row;
+        }
+        let written = index.check_shards().and_then(|()| set::publish(index, outputs, &path, may_replace));
+        match written.and_then(|published| Ok((published, path.metadata().map_err(|e| error::io("read", &path, &e))?.len()))) {
+            Ok((_, bytes)) => work.row.outputs.push(OutputRow::plain(target.clone(), bytes, None)),
+            Err(error) => work.fail(&error, None),
+        }
+        work.row
+    }
+}
+
 /// What came of a file.
 pub(crate) struct Ended {
     pub row: Row,
@@ -46,6 +73,7 @@ impl Worker<'_> {
         match &unit.what {
             What::Checkpoint => work.convert(options, progress),
             What::Other => work.bring_along(progress),
+            What::Set(_) => unreachable!("a set is indexed when its files are done"),
             What::Unreadable(error) => work.fail(error, None),
         }
         let Work { mut row, is_full, .. } = work;
@@ -62,8 +90,8 @@ fn blank(unit: &Unit) -> Row {
     Row {
         path: entry.name.clone(),
         also: unit.names[1..].iter().map(|entry| entry.name.clone()).collect(),
-        bytes: entry.bytes,
-        modified: entry.modified,
+        bytes: unit.bytes(),
+        modified: unit.modified(),
         state: State::Converted,
         sha256: None,
         container: None,
@@ -164,15 +192,23 @@ impl Work<'_> {
             match &done.outcome {
                 Outcome::Converted(converted) => {
                     note_source(&mut self.row, converted);
-                    self.wrote(&done, converted.manifest.ledger());
-                    let named = self.give_names(&done, progress);
+                    for file in &converted.files {
+                        self.wrote(&file.output, file.manifest.ledger());
+                    }
+                    self.row.find(converted.ledger().findings.iter().cloned());
+                    let named = self.wrote_index(converted).and_then(|()| self.give_names(converted, progress));
                     named.unwrap_or_else(|error| self.fail(&error, member));
                 }
                 Outcome::Planned(ledger) => {
                     self.row.container = Some(ledger.source.container.clone());
                     self.row.state = self.row.state.max(State::Planned);
-                    self.wrote(&done, ledger);
+                    for number in 0..ledger.outputs.len() {
+                        let name = &ledger.outputs[number].path;
+                        self.wrote(&done.output.with_file_name(name), &ledger.of_file(number));
+                    }
+                    self.row.find(ledger.findings.iter().cloned());
                 }
+                Outcome::Indexed(_) | Outcome::IndexPlanned(_) => unreachable!("in a store the files of a set are by themselves"),
                 Outcome::Skipped(error) => self.row.reasons.push(self.reason(error, member)),
                 Outcome::Refused(error) => failed.push((error.clone(), member)),
             }
@@ -187,13 +223,28 @@ impl Work<'_> {
     }
 
     /// Notes an output, and under each name of the input.
-    fn wrote(&mut self, done: &Done, ledger: &Ledger) {
+    fn wrote(&mut self, output: &Path, ledger: &Ledger) {
         for index in 0..self.unit.targets.len() {
-            let output = self.output(&done.output, index);
-            let name = |path: &Path| slashed(path.strip_prefix(self.worker.home).unwrap_or(path));
-            self.row.outputs.push(OutputRow::converted(name(&output), name(&filenames::manifest_path(&output)), ledger));
+            let output = self.output(output, index);
+            let (name, manifest) = (self.name_of(&output), self.name_of(&filenames::manifest_path(&output)));
+            self.row.outputs.push(OutputRow::converted(name, manifest, ledger));
         }
-        self.row.find(ledger.findings.iter().cloned());
+    }
+
+    /// Notes the index of several outputs.
+    fn wrote_index(&mut self, converted: &Converted) -> crate::Result<()> {
+        let Some(path) = &converted.index else { return Ok(()) };
+        let bytes = path.metadata().map_err(|e| error::io("read", path, &e))?.len();
+        for index in 0..self.unit.targets.len() {
+            let name = self.name_of(&self.output(path, index));
+            self.row.outputs.push(OutputRow::plain(name, bytes, None));
+        }
+        Ok(())
+    }
+
+    /// The name of an output in reports.
+    fn name_of(&self, output: &Path) -> String {
+        slashed(output.strip_prefix(self.worker.home).unwrap_or(output))
     }
 
     /// The output of the input under its name number `index`, where the first one has `output`.
@@ -201,26 +252,33 @@ impl Work<'_> {
         let (first, other) = (&self.unit.targets[0], &self.unit.targets[index]);
         match output.strip_prefix(self.worker.home.join(&first.folder)) {
             Ok(inside) => self.worker.home.join(&other.folder).join(inside),
-            Err(_) => self.worker.home.join(&other.file),
+            Err(_) if output == self.worker.home.join(&first.file) => self.worker.home.join(&other.file),
+            // A file of a split, whose name follows from that of the whole, which all names have in common.
+            Err(_) => self.worker.home.join(&other.file).with_file_name(output.file_name().unwrap_or_default()),
         }
     }
 
     /// Checks that what is at `output` may be replaced: nothing, what an earlier run made of the same file, or anything when asked.
     fn check_free(&self, output: &Path, is_ours: impl FnOnce() -> bool) -> crate::Result<()> {
-        let name = slashed(output.strip_prefix(self.worker.home).unwrap_or(output));
+        let name = self.name_of(output);
         let known = || self.before.is_some_and(|before| before.outputs.iter().any(|output| output.path == name));
         match output.symlink_metadata().is_err() || self.worker.options.convert.force || known() || is_ours() {
             true => Ok(()),
-            false => Err(crate::error::output_exists(output)),
+            false => Err(error::output_exists(output)),
         }
     }
 
-    fn give_names(&self, done: &Done, progress: &dyn Progress) -> crate::Result<()> {
-        let Outcome::Converted(converted) = &done.outcome else { return Ok(()) };
+    /// Gives all outputs their other names.
+    fn give_names(&self, converted: &Converted, progress: &dyn Progress) -> crate::Result<()> {
         for (index, entry) in self.unit.names.iter().enumerate().skip(1) {
-            let output = self.output(&done.output, index);
-            self.check_free(&output, || made_of(&output, entry))?;
-            links::give_name(converted, &entry.path, &output, self.worker.options.link, progress)?;
+            for file in &converted.files {
+                let output = self.output(&file.output, index);
+                self.check_free(&output, || made_of(&output, entry))?;
+                links::give_name(file, &entry.path, &output, self.worker.options.link, progress)?;
+            }
+            if let Some(path) = &converted.index {
+                links::file(path, &self.output(path, index), self.worker.options.link, progress)?;
+            }
         }
         Ok(())
     }
@@ -244,8 +302,15 @@ fn made_of(output: &Path, entry: &Entry) -> bool {
 /// Whether what is there was made of this file by a run that did not come to note it.
 fn is_ours(target: &Target, entry: &Entry) -> bool {
     let is_made_of = |output: &Path| output.symlink_metadata().is_ok() && made_of(output, entry);
+    let first_of_split = || {
+        let name = target.file.file_stem()?.to_string_lossy().into_owned() + "-00001-of-";
+        let beside = std::fs::read_dir(filenames::folder_of(&target.file)).ok()?.filter_map(Result::ok);
+        beside
+            .map(|file| file.path())
+            .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name)) && is_made_of(path))
+    };
     let in_folder = || target.folder.as_deref().and_then(first_output).is_some_and(|output| made_of(&output, entry));
-    is_made_of(&target.file) || in_folder()
+    is_made_of(&target.file) || in_folder() || first_of_split().is_some()
 }
 
 /// An output in a folder, or in those below it.

@@ -1,9 +1,10 @@
 //! An output against the manifest that was written with it: sizes, the header, and the digest of every tensor.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::header::{self, Expected};
 use super::record::{OutputFile, Record, SourceFile, TensorOf};
@@ -37,11 +38,37 @@ pub struct Report {
     pub source_checked: bool,
 }
 
+/// The digests of sources that were read: a source that several outputs were made of is read once.
+#[derive(Debug, Default)]
+pub struct Sources(HashMap<PathBuf, (Stamp, Sha)>);
+
+type Stamp = (u64, Option<SystemTime>);
+
+impl Sources {
+    /// The digest of a file that was read before and has not changed since.
+    fn known(&self, source: &Source) -> Option<Sha> {
+        let (stamp, sha256) = self.0.get(source.path())?;
+        (*stamp == source.stamp() && stamp.1.is_some()).then_some(*sha256)
+    }
+
+    fn note(&mut self, source: &Source, sha256: Sha) {
+        self.0.insert(source.path().to_owned(), (source.stamp(), sha256));
+    }
+}
+
 /// Re-checks the output of a manifest, and its source where that is still in its place. Both are read once, side by side.
 ///
 /// # Errors
 /// `mismatch`, naming the tensor, when a bit of an output is another; `io` when a file is missing.
 pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
+    check_manifest_of(path, &mut Sources::default(), progress)
+}
+
+/// The same for one of several manifests, whose sources are read once.
+///
+/// # Errors
+/// Those of [`check_manifest`].
+pub fn check_manifest_of(path: &Path, sources: &mut Sources, progress: &dyn Progress) -> Result<Report> {
     let file = Source::open(path)?;
     if file.len() > MAX_MANIFEST_BYTES {
         return Err(Error::usage(format!("{} is too large for a manifest", quoted(&path.to_string_lossy(), 300))));
@@ -52,19 +79,22 @@ pub fn check_manifest(path: &Path, progress: &dyn Progress) -> Result<Report> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let checked = Checked::open(&folder.join(&*output.path), output, &record.tensors, progress)?;
     let source = open_source(&folder.join(&*record.source.path))?;
-    let source_bytes = source.as_ref().map_or(0, |source| source.len());
+    let known = source.as_deref().and_then(|source| sources.known(source));
+    let source_bytes = source.as_ref().filter(|_| known.is_none()).map_or(0, |source| source.len());
     progress.start(output.bytes, output.bytes.saturating_add(source_bytes));
 
     let mut runs = vec![Run { feed: &checked, whole: checked.header_digest()?, each: checked.has_tensor_hashes() }];
-    let same_size = source.as_ref().filter(|source| source.len() == record.source.bytes);
+    let same_size = source.as_ref().filter(|source| source.len() == record.source.bytes && known.is_none());
     let source_feed = same_size.map(|source| Bytes::new(Region::file(source), progress));
     runs.extend(source_feed.iter().map(|feed| Run { feed, whole: Stream::default(), each: false }));
-    let mut digests = pipeline::run(&runs, pipeline::n_threads(None), progress)?.into_iter();
+    let mut digests = pipeline::run(runs, pipeline::n_threads(None), progress)?.into_iter();
     checked.compare(&digests.next().unwrap_or_default())?;
     checked.compare_header(&record)?;
     if let Some(source) = &source {
-        compare_source(source, &record.source, digests.next().map(|digests| digests.whole))?;
-        check_companions(folder, &record.source.companions, progress)?;
+        let sha256 = known.or_else(|| digests.next().map(|digests| digests.whole));
+        compare_source(source, &record.source, sha256)?;
+        sha256.into_iter().for_each(|sha256| sources.note(source, sha256));
+        check_companions(folder, &record.source.companions, sources, progress)?;
     }
     Ok(Report {
         manifest: path.to_owned(),
@@ -119,15 +149,20 @@ fn same(recorded: Option<&str>, actual: Option<Sha>) -> bool {
     recorded.zip(actual).is_some_and(|(recorded, actual)| recorded == actual.to_string())
 }
 
-fn check_companions(folder: &Path, companions: &[SourceFile<'_>], progress: &dyn Progress) -> Result<()> {
+fn check_companions(folder: &Path, companions: &[SourceFile<'_>], sources: &mut Sources, progress: &dyn Progress) -> Result<()> {
     let mut seen = HashSet::new();
     for companion in companions {
         if !seen.insert(&*companion.path) {
             return Err(error::mismatch(format!("the manifest records the file {} twice", quoted(&companion.path, 300))));
         }
         let file = Source::open(&folder.join(&*companion.path))?;
-        let sha256 = (file.len() == companion.bytes).then(|| digest::region(&Region::file(&file), progress)).transpose()?;
+        let read = || match sources.known(&file) {
+            Some(known) => Ok(known),
+            None => digest::region(&Region::file(&file), progress),
+        };
+        let sha256 = (file.len() == companion.bytes).then(read).transpose()?;
         compare_source(&file, companion, sha256)?;
+        sha256.into_iter().for_each(|sha256| sources.note(&file, sha256));
     }
     Ok(())
 }
@@ -221,7 +256,7 @@ impl<'a> Checked<'a> {
             shape: Cow::Borrowed(&*tensor.shape.0),
             data_offsets: tensor.data_offsets,
         });
-        let compared = header::compare(before_data, tensors, record.aliases.iter());
+        let compared = header::compare(before_data, tensors, record.aliases.iter().filter(|_| self.output.index.is_none()));
         compared.map_err(|why| error::mismatch(format!("{} is not what the manifest records: {why}", self.shown)))
     }
 }

@@ -55,7 +55,7 @@ impl ReadBack {
             shape: planned.shape(output.checkpoint).into(),
             data_offsets: [planned.bytes.start, planned.bytes.end],
         });
-        let aliases = plan.aliases.iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str()));
+        let aliases = plan.header_aliases().iter().map(|(dropped, kept)| (dropped.as_str(), kept.as_str()));
         header::compare(header, tensors, aliases).map_err(|why| error::mismatch(format!("the header was written wrong: {why}")))?;
         if plan.header_bytes <= MAX_LIBRARY_BYTES {
             compare_with_library(plan, output.checkpoint, &bytes)?;

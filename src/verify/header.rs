@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use crate::text::quoted;
 
 /// What the safetensors library takes at most.
-const MAX_BYTES: u64 = 100_000_000;
+pub(super) const MAX_BYTES: u64 = 100_000_000;
 
 /// A tensor as the header should have it.
 pub(super) struct Expected<'a> {

@@ -7,10 +7,12 @@ mod against_manifest;
 mod against_source;
 mod elements;
 mod header;
+mod listing;
 mod record;
 
-pub use against_manifest::{Report, check_manifest};
+pub use against_manifest::{Report, Sources, check_manifest, check_manifest_of};
 pub(crate) use against_source::ReadBack;
+pub(crate) use listing::{Listing, listing};
 
 use crate::writer::Written;
 

@@ -59,6 +59,9 @@ pub(super) struct OutputFile<'a> {
     pub path: Cow<'a, str>,
     pub bytes: u64,
     pub header_bytes: u64,
+    /// Whether it is a shard: then the index has its tied names.
+    #[serde(default)]
+    pub index: Option<IgnoredAny>,
     #[serde(borrow, default)]
     pub sha256: Option<Cow<'a, str>>,
 }

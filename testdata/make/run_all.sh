@@ -41,6 +41,9 @@ out=$(cd "$out" && pwd)
 in_version "3.11.7 torch==2.15.0 numpy==2.4.6 safetensors==0.8.0 omegaconf ml_dtypes" \
     "make_torch.py $out" "make_torch_newest.py $out" "make_save_file.py $out" "make_broken.py $out" \
     "make_by_hand.py $out" "make_cyclic.py $out" "make_bare.py $out" "make_bare_torch.py $out"
+in_version "3.9.18 torch==1.12.1 transformers==4.20.1 numpy<2" "make_index_sets.py $out"
+in_version "3.9.18 torch==1.12.1 transformers==4.30.2 numpy<2" "make_index_sets.py $out"
+in_version "3.11.7 torch==2.15.0 numpy==2.4.6 safetensors==0.8.0 huggingface_hub==2.4.0" "make_index_sets.py $out"
 in_version "3.12.1 torch==2.13.0 numpy" "make_torch.py $out"
 in_version "3.13.0 torch==2.8.0 numpy" "make_torch.py $out"
 in_version "3.12.1 torch==2.5.1 numpy" "make_torch.py $out"

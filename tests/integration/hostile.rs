@@ -377,14 +377,15 @@ fn cases() -> Vec<Case> {
     [honest(), pickles(), tensors(), zips(), others()].into_iter().flatten().collect()
 }
 
-/// Codes that no input file gives: they have tests of their own in `outputs`, `verification` and `faults`.
-const OF_OTHER_TESTS: &[&str] = &["usage", "output-exists", "io", "mismatch"];
+/// Codes and kinds that no input file gives: they have tests of their own in `outputs`, `verification`, `faults` and `sets`.
+const OF_OTHER_TESTS: &[&str] = &["usage", "output-exists", "io", "mismatch", "index-malformed", "set-incomplete"];
+const KINDS_OF_OTHER_TESTS: &[&str] = &["index-differs"];
 
 #[test]
 fn every_code_and_every_kind_has_a_file() {
     let cases = cases();
     let codes: BTreeSet<&str> = cases.iter().filter_map(|case| case.reason).chain(OF_OTHER_TESTS.iter().copied()).collect();
-    let kinds: BTreeSet<&str> = cases.iter().flat_map(|case| case.kinds).copied().collect();
+    let kinds: BTreeSet<&str> = cases.iter().flat_map(|case| case.kinds).chain(KINDS_OF_OTHER_TESTS).copied().collect();
     assert_eq!(codes, Code::ALL.iter().map(|code| code.as_str()).collect());
     assert_eq!(kinds, KINDS.iter().map(|(kind, _)| *kind).collect());
 }

@@ -21,6 +21,7 @@ mod record;
 mod remade;
 mod sandbox;
 mod sarif;
+mod sets;
 mod store;
 mod tidy;
 mod verification;

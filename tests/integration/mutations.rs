@@ -89,9 +89,9 @@ fn tensors(scratch: &Scratch, bytes: &[u8]) -> Option<Tensors> {
     let options = ConvertOptions::default();
     let result = prepare(&input, &output, &options).and_then(|prepared| prepared.write(&output, &options, &()));
     let converted = result.ok().map(|converted| {
-        std::fs::remove_file(&converted.output).expect("an output");
-        std::fs::remove_file(&converted.manifest_path).expect("a manifest");
-        let tensors = converted.manifest.ledger().tensors.iter();
+        std::fs::remove_file(&converted.files[0].output).expect("an output");
+        std::fs::remove_file(&converted.files[0].manifest_path).expect("a manifest");
+        let tensors = converted.ledger().tensors.iter();
         tensors.map(|t| (t.name.clone(), (t.dtype.clone(), t.shape.clone(), t.sha256.clone().expect("a digest")))).collect()
     });
     assert_eq!(scratch.names(), ["input"]);

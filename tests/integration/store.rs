@@ -54,6 +54,12 @@ fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+#[track_caller]
+fn assert_same(found: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>) {
+    let names: Vec<&String> = found.keys().chain(expected.keys()).filter(|name| found.get(*name) != expected.get(*name)).collect();
+    assert!(names.is_empty(), "these differ: {names:?}");
+}
+
 fn states(out: &Path) -> BTreeMap<String, String> {
     let report = json(&out.join("depickle-report.json"));
     let rows = report["inputs"].as_array().expect("rows");
@@ -127,9 +133,7 @@ fn a_run_that_was_killed_is_finished_by_the_next_one_to_the_byte() {
         run.wait().expect("it ends");
     }
     assert_eq!(convert(&store, &out, &["--copy-rest", "-q"]).code, 3);
-    let names = |tree: &BTreeMap<String, Vec<u8>>| tree.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&tree(&out)), names(&whole));
-    assert!(tree(&out) == whole);
+    assert_same(&tree(&out), &whole);
 }
 
 #[test]
@@ -148,7 +152,23 @@ fn what_a_killed_run_may_leave_is_replaced() {
     fs::write(out.join("models/b/.depickle-AAAAAA.tmp"), b"half").expect("a file");
     let again = convert(&store, &out, &[]);
     assert!(again.stderr.contains("1 done before"), "{}", again.stderr);
-    assert!(tree(&out) == whole, "{}", again.stderr);
+    assert_same(&tree(&out), &whole);
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_report_is_ended() {
+    let scratch = Scratch::new();
+    let (store, out) = (store(&scratch), scratch.path("out"));
+    convert(&store, &out, &[]);
+    let whole = tree(&out);
+    let rows = json(&out.join("depickle-report.json"))["inputs"].as_array().expect("rows").clone();
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let head = r#"{"report_version":1,"tool":"0.1.0","options":{}}"#;
+    fs::write(out.join(".depickle-journal.jsonl"), format!("{head}\n{lines}")).expect("a journal");
+    fs::remove_file(out.join("depickle-report.json")).expect("the report");
+    fs::create_dir_all(out.join("models/c")).expect("the folder of an output that never came");
+    assert!(convert(&store, &out, &[]).stderr.contains("9 done before"));
+    assert_same(&tree(&out), &whole);
 }
 
 #[test]
@@ -192,7 +212,7 @@ fn rechecking_finds_an_output_that_was_changed() {
     let run = convert(&store, &out, &["--recheck"]);
     assert!(run.stderr.contains("converted models/a/pytorch_model.bin"), "{}", run.stderr);
     assert!(!run.stderr.contains("converted models/b"), "{}", run.stderr);
-    assert!(tree(&out) == whole);
+    assert_same(&tree(&out), &whole);
 }
 
 #[test]
@@ -245,7 +265,7 @@ fn one_blob_under_several_names_is_converted_once() {
         let whole = tree(&out);
         fs::remove_file(&second).expect("an output");
         convert(&scratch.path("store"), &out, &["--link", link]);
-        assert!(tree(&out) == whole);
+        assert_same(&tree(&out), &whole);
     }
 }
 
@@ -263,7 +283,7 @@ fn outputs_beside_the_originals_are_no_inputs_of_the_next_run() {
     assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)), "an original was changed");
     let second = depickle(["convert", root, "--in-place"]);
     assert!(second.stderr.contains("9 done before"), "{}", second.stderr);
-    assert!(tree(&store) == after);
+    assert_same(&tree(&store), &after);
 }
 
 #[test]

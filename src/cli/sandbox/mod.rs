@@ -43,6 +43,13 @@ impl Access {
         }
     }
 
+    /// Reading the index of a set and the files beside it, of which it names some.
+    pub(super) fn set(&mut self, index: &Path) {
+        self.input(index);
+        let beside = std::fs::read_dir(folder_of(index)).into_iter().flatten().filter_map(Result::ok);
+        self.reads.extend(beside.map(|entry| entry.path()).filter(|path| path.is_file()));
+    }
+
     /// Reading a file, or all that is in a folder.
     pub(super) fn read(&mut self, path: &Path) {
         self.reads.insert(path.to_owned());

@@ -1,4 +1,7 @@
-//! One input file with all that is in it: a checkpoint becomes an output, a bundle of them an output for each.
+//! One input file with all that is in it: a checkpoint becomes an output, a bundle of them an output for each, and the index of a set one
+//! for each of its files.
+
+mod set;
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +11,18 @@ use crate::filenames;
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::progress::Progress;
+use crate::set::Published;
+
+/// The index that would be written for the outputs of a set.
+#[derive(Debug)]
+pub struct SetPlan {
+    /// Tensors in all files.
+    pub tensors: u64,
+    /// Files of the set.
+    pub files: u64,
+    /// In what its index is wrong, in words.
+    pub notes: Vec<String>,
+}
 
 /// Where the outputs of an input go.
 #[derive(Debug, Clone)]
@@ -25,6 +40,10 @@ pub enum Outcome {
     Converted(Converted),
     /// It would be, in a run that writes nothing.
     Planned(Ledger),
+    /// All files of a set were converted, and this index lists their outputs.
+    Indexed(Published),
+    /// The index of a set would be written.
+    IndexPlanned(SetPlan),
     /// It is a pickle beside the weights in a bundle, and holds none.
     Skipped(Error),
     /// It was not, and why.
@@ -53,14 +72,17 @@ pub fn convert(
     progress: &dyn Progress,
     each: &mut dyn FnMut(Done),
 ) {
+    let work = Work { options, dry_run, progress };
+    if filenames::is_index(input) && target.folder.is_some() && options.max_shard_size.is_none() {
+        return work.each_of_set(input, target, claim, each);
+    }
     // What only plans leaves the place of the output alone.
     let scratch = (!dry_run).then(|| filenames::existing_folder_of(&target.file));
     let refused = |error| Done { input: input.to_owned(), output: target.file.clone(), outcome: Outcome::Refused(error) };
-    let opened = match Input::open(input, &options.read, scratch) {
+    let opened = match Input::open_any(input, &options.read, scratch) {
         Ok(opened) => opened,
         Err(error) => return each(refused(error)),
     };
-    let work = Work { options, dry_run, progress };
     let names: Option<Vec<String>> = opened.checkpoints().map(|names| names.into_iter().map(str::to_owned).collect());
     match (names.filter(|names| !names.is_empty()), &target.folder) {
         (Some(names), Some(folder)) if options.extras.is_some() && names.len() > 1 => {
