@@ -1,6 +1,6 @@
 //! What the nodes of a graph are, as far as they are more than inert: 13 bytes for a tensor, whatever other values need.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::globals::value::{TensorId, Value};
 use crate::pickle::NodeId;
