@@ -164,14 +164,22 @@ impl Checkpoint {
         &self.tensors[id.index()]
     }
 
-    /// The storage that a tensor is a view of.
-    pub fn storage_of(&self, tensor: &Tensor) -> Storage {
-        self.storage(tensor.storage)
-    }
-
     /// The storage with this id.
     pub fn storage(&self, id: StorageId) -> Storage {
         self.document.referred(&self.storages[id.index()])
+    }
+
+    /// The key of a storage.
+    pub(crate) fn storage_key(&self, id: StorageId) -> String {
+        self.document.key_of(&self.storages[id.index()])
+    }
+
+    /// Bytes at the start of a storage that are no data.
+    pub(crate) fn storage_head(&self, id: StorageId) -> u64 {
+        match &self.storages[id.index()] {
+            Referred::Stored(..) => 0,
+            Referred::Own(storage) => storage.head,
+        }
     }
 
     /// Every storage that the graph refers to, in the order in which it does.

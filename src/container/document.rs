@@ -139,6 +139,14 @@ impl Document {
         }
     }
 
+    /// The key of a storage that something refers to.
+    pub(crate) fn key_of(&self, storage: &Referred) -> String {
+        match storage {
+            Referred::Stored(space, number) => self.spaces[*space as usize].key_of(*number, &self.members),
+            Referred::Own(storage) => storage.key.clone(),
+        }
+    }
+
     /// For each member, whether it is a storage.
     pub(crate) fn are_storages(&self) -> Vec<bool> {
         let all = self.spaces.iter().zip(0..).flat_map(|(space, i)| (0..space.len() as u32).map(move |number| Referred::Stored(i, number)));

@@ -114,7 +114,7 @@ fn record(plan: &Plan, checkpoint: &Checkpoint, i: usize, sha256: Option<&Sha>) 
         path: checkpoint.paths.show(planned.path),
         member: tensor.place.member.to_string(),
         offset: tensor.place.offset,
-        storage: checkpoint.storage_of(tensor).key,
+        storage: checkpoint.storage_key(tensor.storage),
         storage_offset: tensor.view.offset(),
         strides: tensor.view.strides().to_vec(),
         dtype: tensor.dtype.name().to_owned(),

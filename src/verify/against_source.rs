@@ -43,7 +43,7 @@ impl ReadBack {
     /// `mismatch`, naming the tensor, when anything differs.
     pub fn compare_header(&self, output: &Output<'_>, written: Written) -> Result<Verified> {
         let plan = output.plan;
-        let mut same = BufWriter::new(Same { region: &self.whole, at: 0, read: Vec::new() });
+        let mut same = BufWriter::with_capacity(CHUNK_BYTES, Same { region: &self.whole, at: 0, read: Vec::new() });
         let compared = plan.write_header(output.checkpoint, &mut same).and_then(|()| same.flush());
         compared.map_err(|e| error::mismatch(format!("the header that was written is not the header that was planned: {e}")))?;
         // Of the mapping only the header is touched.
