@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
-use crate::digest::{self, Checksums, Sha, Stream};
+use crate::digest::{self, Checksums, Sha};
 use crate::error::Result;
 use crate::extras;
 use crate::filenames;
@@ -18,7 +18,7 @@ use crate::limits::ReadOptions;
 use crate::manifest::Manifest;
 use crate::output::{NewFolders, Pending, Targets};
 use crate::pickle::Broken;
-use crate::pipeline::{self, Bytes, Run};
+use crate::pipeline::{self, Ahead, Begun, Bytes, Run};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::rules::{self, Deny};
@@ -56,6 +56,8 @@ pub struct Prepared {
     pub(crate) source: Arc<Source>,
     read: ReadOptions,
     sha256: Arc<OnceLock<Sha>>,
+    /// The digest of the source, which has begun.
+    ahead: Option<Ahead>,
     pub(crate) checkpoint: Arc<Checkpoint>,
     pub(crate) plan: Arc<Plan>,
     /// What is known of the input and what would be written.
@@ -105,6 +107,12 @@ pub(crate) fn plan(
         // A payload before the break must not be lost with the rest of the file.
         broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
+    let ahead = match purpose {
+        Purpose::Convert if sha256.get().is_none() => {
+            Ahead::start(&source, || Checksums::new(&source, &document.members, &input), pipeline::n_threads(options.threads))
+        }
+        _ => None,
+    };
     let mut findings = document.findings.clone();
     findings.extend(document.side_pickles.iter().flat_map(rules::judge));
     findings.extend(judged);
@@ -164,7 +172,7 @@ pub(crate) fn plan(
     };
     let name = output.file_name().unwrap_or_default().to_string_lossy();
     let ledger = Ledger::new(subject, &findings, record, &name, options.sandbox);
-    Ok(Prepared { source, read: input, sha256, checkpoint, plan, ledger })
+    Ok(Prepared { source, read: input, sha256, ahead, checkpoint, plan, ledger })
 }
 
 /// What a conversion made.
@@ -185,7 +193,7 @@ impl Prepared {
     /// # Errors
     /// `output-exists`, `zip-crc`, `io` and `mismatch`; no file is left behind then.
     pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
-        let Prepared { source, read, sha256, checkpoint, plan, ledger } = self;
+        let Prepared { source, read, sha256, ahead, checkpoint, plan, ledger } = self;
         let targets = Targets::new(source.path(), output, options.extras.as_deref(), options.force)?;
         // Before the pending files, so that it is dropped after them.
         let _folders = NewFolders::make(output)?;
@@ -216,11 +224,15 @@ impl Prepared {
         let read_back = ReadBack::new(pending.reopen()?, output, &plan);
         let checker = || read_back.checker(&file);
         let data = file.data(&checker);
-        let all = Bytes::new(Region::file(&source), progress).with(Checksums::new(&source, members, &read));
-        let mut runs = vec![Run { feed: &data, whole: file.write_header()?, each: !options.no_tensor_hashes }];
+        let header = file.write_header()?;
+        let begun = ahead.and_then(Ahead::end);
+        let begun = begun.unwrap_or_else(|| Begun::nothing(Checksums::new(&source, members, &read)));
+        progress.advance(begun.bytes);
+        let all = Bytes::new(Region::file(&source), progress).with(begun.checksums);
+        let mut runs = vec![Run { feed: &data, whole: header, done: 0, each: !options.no_tensor_hashes }];
         let hashed_before = sha256.get().is_some();
         if !hashed_before {
-            runs.insert(0, Run { feed: &all, whole: Stream::default(), each: false });
+            runs.insert(0, Run { feed: &all, whole: begun.digest, done: begun.bytes, each: false });
         }
         let mut digests = pipeline::run(&runs, pipeline::n_threads(options.threads), progress)?;
         file.start_last_write_back();

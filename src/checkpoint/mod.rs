@@ -112,7 +112,7 @@ pub struct NotUnderstood {
     pub error: Error,
     pub nested_pickles: Vec<Graph>,
     /// The members of the archive that it is.
-    pub members: Vec<Member>,
+    pub members: Arc<Vec<Member>>,
 }
 
 impl Checkpoint {
