@@ -234,7 +234,9 @@ impl Prepared {
         if !hashed_before {
             runs.insert(0, Run { feed: &all, whole: begun.digest, done: begun.bytes, each: false });
         }
-        let mut digests = pipeline::run(&runs, pipeline::n_threads(options.threads), progress)?;
+        let threads = pipeline::n_threads(options.threads);
+        let (header, digests) = pipeline::both(threads, || read_back.compare_header(&file), || pipeline::run(&runs, threads, progress));
+        let mut digests = digests?;
         file.start_last_write_back();
         let written = digests.pop().unwrap_or_default();
         let source_sha256 = *sha256.get_or_init(|| digests.pop().unwrap_or_default().whole);
@@ -256,7 +258,7 @@ impl Prepared {
         findings.extend(opened.findings.iter().cloned());
         findings.extend(written.findings.iter().cloned());
 
-        let verified = read_back.compare_header(&file, written)?;
+        let verified = header?.with_data(written);
         source.unchanged()?;
         let hashed_companion = |companion: &Arc<Source>| {
             let sha256 = digest::region(&Region::file(companion), progress)?;

@@ -207,6 +207,16 @@ impl Arena {
         }
     }
 
+    /// Whether a node is a number, a text or a name, which refer to nothing. Most are.
+    #[inline]
+    pub fn is_leaf(&self, id: NodeId) -> bool {
+        use Packed::{Bool, ByteArray, Bytes, Float, Given, Global, Int, Long, LongText, None, Str, Text};
+        matches!(
+            self.nodes[id.index()],
+            None | Bool(_) | Int(_) | Float(_) | Long(_) | LongText(_) | Bytes(_) | ByteArray(_) | Text(_) | Str(_) | Global(_) | Given
+        )
+    }
+
     /// The object that a node is. Many ask this of every node.
     #[inline]
     pub fn object(&self, id: NodeId) -> Option<Object<'_>> {

@@ -388,6 +388,7 @@ impl Graph {
     pub fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let linked = self.linked(id);
         let Refers { few, states, pairs, items } = match linked {
+            None if self.nodes.is_leaf(id) => Refers::default(),
             Some(value) => Refers { few: [Some(value), None, None], ..Refers::default() },
             None => self.node(id).refers(),
         };

@@ -76,6 +76,20 @@ pub(crate) fn n_threads(asked: Option<NonZeroUsize>) -> usize {
     asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
+/// Does both, beside one another where there may be two threads.
+pub(crate) fn both<A: Send, B>(threads: usize, one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        // Without another thread, one comes after the other.
+        let beside = (threads > 1).then(|| thread::Builder::new().spawn_scoped(scope, &one).ok()).flatten();
+        let other = other();
+        match beside.map(thread::ScopedJoinHandle::join) {
+            Some(Ok(done)) => (done, other),
+            Some(Err(panicked)) => std::panic::resume_unwind(panicked),
+            None => (one(), other),
+        }
+    })
+}
+
 /// Runs all feeds to their ends with up to `threads` threads, this one included.
 ///
 /// # Errors
