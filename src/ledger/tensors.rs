@@ -127,7 +127,7 @@ fn record(plan: &Plan, checkpoint: &Checkpoint, i: usize, sha256: Option<&Sha>) 
         dtype: planned.dtype.to_string(),
         shape: planned.shape(checkpoint),
         data_offsets: [planned.bytes.start, planned.bytes.end],
-        sha256: sha256.map(ToString::to_string),
+        sha256: sha256.map(Sha::hex),
         from,
     }
 }

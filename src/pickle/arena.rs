@@ -210,10 +210,16 @@ impl Arena {
     /// Whether a node is a number, a text or a name, which refer to nothing. Most are.
     #[inline]
     pub fn is_leaf(&self, id: NodeId) -> bool {
-        use Packed::{Bool, ByteArray, Bytes, Float, Given, Global, Int, Long, LongText, None, Str, Text};
-        matches!(
+        !matches!(
             self.nodes[id.index()],
-            None | Bool(_) | Int(_) | Float(_) | Long(_) | LongText(_) | Bytes(_) | ByteArray(_) | Text(_) | Str(_) | Global(_) | Given
+            Packed::Tuple { .. }
+                | Packed::FrozenSet { .. }
+                | Packed::List(_)
+                | Packed::Set(_)
+                | Packed::Dict(_)
+                | Packed::Persistent(_)
+                | Packed::Dynamic(..)
+                | Packed::Object { .. }
         )
     }
 

@@ -68,10 +68,10 @@ fn used_as_values(graph: &Graph) -> Vec<bool> {
                 *class = class.saturating_add(1);
             }
         }
-        for child in graph.children(id) {
+        graph.each_child(id, |child| {
             let child = &mut referred[child.index()];
             *child = child.saturating_add(1);
-        }
+        });
     }
     // What nothing refers to stays on the stack, or is the root, or is dropped: it is imported all the same.
     referred.iter().zip(called).map(|(&referred, called)| referred > called || referred == 0).collect()

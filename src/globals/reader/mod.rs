@@ -192,12 +192,10 @@ impl<'a> Reader<'a> {
 
     /// Keeps the value of a node that has none yet.
     pub(crate) fn keep(&mut self, id: NodeId, value: &Value) -> Result<()> {
-        if self.values.get(id).is_some() {
-            return Ok(());
+        match self.values.insert_new(id, value) {
+            true => self.options.debit(VALUE_BYTES).map_err(|e| e.at(&self.place(id))),
+            false => Ok(()),
         }
-        self.options.debit(VALUE_BYTES).map_err(|e| e.at(&self.place(id)))?;
-        self.values.insert(id, value);
-        Ok(())
     }
 
     /// The value of a node that is only the place of `target`: its value, or that it stands for it.
