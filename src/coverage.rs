@@ -28,13 +28,16 @@ pub(crate) fn uncovered(checkpoint: &Checkpoint) -> Vec<Uncovered> {
     let mut views = views.into_iter().map(|tensor| &checkpoint.tensors[tensor as usize]).peekable();
     let mut uncovered = Vec::new();
     for id in checkpoint.storage_ids() {
-        let storage = checkpoint.storage(id);
-        let mut ranges: Vec<Range<u64>> = std::iter::once(0..storage.head).collect();
+        let mut ranges: Vec<Range<u64>> = std::iter::once(0..checkpoint.storage_head(id)).collect();
         while let Some(tensor) = views.next_if(|tensor| tensor.storage == id) {
             ranges.extend(runs(&tensor.view, &mut runs_left));
         }
-        let uncovered_bytes = storage.len.saturating_sub(total(ranges));
-        if uncovered_bytes > 0 && !matches!(storage.content, Stored::Meta) {
+        let uncovered_bytes = checkpoint.storage_len(id).saturating_sub(total(ranges));
+        if uncovered_bytes == 0 {
+            continue;
+        }
+        let storage = checkpoint.storage(id);
+        if !matches!(storage.content, Stored::Meta) {
             uncovered.push(Uncovered { storage: storage.key, bytes: storage.len, uncovered_bytes });
         }
     }

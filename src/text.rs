@@ -7,6 +7,10 @@ use std::borrow::Cow;
 ///
 /// JSON output carries names exactly; everything that a person reads goes through here.
 pub fn printable(text: &str) -> Cow<'_, str> {
+    // Nearly every name is of this kind.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'#' | b':')) {
+        return Cow::Borrowed(text);
+    }
     let command = text.trim_start().starts_with("::");
     if !command && !text.contains("##") && !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
@@ -29,8 +33,9 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// `text` in double quotes, printable, and cut to at most `max_chars` characters.
 pub fn quoted(text: &str, max_chars: usize) -> String {
-    match text.char_indices().nth(max_chars) {
-        None => format!("\"{}\"", printable(text)),
+    let cut = if text.len() <= max_chars { None } else { text.char_indices().nth(max_chars) };
+    match cut {
+        None => ["\"", &printable(text), "\""].concat(),
         Some((cut, _)) => format!("\"{}\"...", printable(&text[..cut])),
     }
 }

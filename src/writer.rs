@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::digest::{Sha, Stream};
 use crate::error::{self, Result};
 use crate::finding::{Finding, capped};
-use crate::pipeline::{Chunk, Feed, Filler, Parts, pieces};
+use crate::pipeline::{CHUNK_BYTES, Chunk, Feed, Filler, Parts, pieces};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::spool::Opened;
@@ -52,7 +52,7 @@ impl<'a> Output<'a> {
     pub fn write_header(&self) -> Result<Stream> {
         // Without room set aside the data is written all the same.
         make_room(self.file, self.plan.file_bytes());
-        let mut out = BufWriter::new(Header { file: self.file, at: 0, stream: Stream::default() });
+        let mut out = BufWriter::with_capacity(CHUNK_BYTES, Header { file: self.file, at: 0, stream: Stream::default() });
         let written =
             self.plan.write_header(self.checkpoint, &mut out).and_then(|()| out.into_inner().map_err(io::IntoInnerError::into_error));
         written.map(|header| header.stream).map_err(|e| error::io("write", self.path, &e))

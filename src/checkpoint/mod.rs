@@ -113,7 +113,7 @@ pub struct NotUnderstood {
     pub error: Error,
     pub nested_pickles: Vec<Graph>,
     /// The members of the archive that it is.
-    pub members: Vec<Member>,
+    pub members: Arc<Vec<Member>>,
 }
 
 impl Checkpoint {
@@ -165,14 +165,22 @@ impl Checkpoint {
         &self.tensors[id.index()]
     }
 
-    /// The storage that a tensor is a view of.
-    pub fn storage_of(&self, tensor: &Tensor) -> Storage {
-        self.storage(tensor.storage)
-    }
-
     /// The storage with this id.
     pub fn storage(&self, id: StorageId) -> Storage {
         self.document.referred(&self.storages[id.index()])
+    }
+
+    /// The key of a storage.
+    pub(crate) fn storage_key(&self, id: StorageId) -> String {
+        self.document.key_of(&self.storages[id.index()])
+    }
+
+    /// Bytes at the start of a storage that are no data.
+    pub(crate) fn storage_head(&self, id: StorageId) -> u64 {
+        match &self.storages[id.index()] {
+            Referred::Stored(..) => 0,
+            Referred::Own(storage) => storage.head,
+        }
     }
 
     /// Every storage that the graph refers to, in the order in which it does.
@@ -218,11 +226,11 @@ fn evaluate(reader: &mut Reader<'_>) -> Result<Vec<bool>> {
     let mut pending = vec![graph.root()];
     reached[graph.root().index()] = true;
     while let Some(id) = pending.pop() {
-        for child in graph.children(id) {
+        graph.each_child(id, |child| {
             if !std::mem::replace(&mut reached[child.index()], true) {
                 pending.push(child);
             }
-        }
+        });
     }
     let (mut objects, mut persistent) = (0, 0);
     for id in graph.ids() {
@@ -255,20 +263,18 @@ fn holding(graph: &Graph, wanted: impl Iterator<Item = NodeId>) -> Vec<bool> {
     // Edges from child to parent, as one array sorted by child: `parents[first[c]..first[c + 1]]`.
     let mut first = room::filled(0u32, graph.len() + 2);
     for id in graph.ids() {
-        for child in graph.children(id) {
-            first[child.index() + 2] += 1;
-        }
+        graph.each_child(id, |child| first[child.index() + 2] += 1);
     }
     for i in 1..first.len() {
         first[i] += first[i - 1];
     }
     let mut parents = room::filled(graph.root(), first.last().map_or(0, |&n| n as usize));
     for id in graph.ids() {
-        for child in graph.children(id) {
+        graph.each_child(id, |child| {
             let slot = &mut first[child.index() + 1];
             parents[*slot as usize] = id;
             *slot += 1;
-        }
+        });
     }
     let mut holds = vec![false; graph.len()];
     let mut pending: Vec<NodeId> = wanted.collect();

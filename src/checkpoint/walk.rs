@@ -1,6 +1,6 @@
 //! The walk from the root to every tensor: depth first, in the order of the file, with a stack of its own.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
         holds: Vec<bool>,
         findings: Vec<Finding>,
     ) -> Self {
-        let (inside, paths, leaves) = (HashMap::new(), Paths::default(), Vec::new());
+        let (inside, paths, leaves) = (HashMap::default(), Paths::default(), Vec::new());
         let graph = &document.graph;
         let (roots, nothing) = (&document.roots, Rc::new([]));
         let of_files = document.kind == Kind::TorchIndex;
@@ -74,13 +74,13 @@ impl<'a> Walk<'a> {
         self.paths.reserve(tensors);
         reserve(&mut self.leaves, tensors);
         // The containers that are being walked, of which there are no more than the depth.
-        let mut open: HashSet<NodeId> = HashSet::new();
-        let mut cycles = HashSet::new();
+        let mut open: HashSet<NodeId> = HashSet::default();
+        let mut cycles = HashSet::default();
         let mut frames: Vec<Frame> = Vec::new();
         let mut visits = 0u64;
         let mut next = Some((self.graph.root(), PathId::ROOT, None));
         // What is aside from the model is listed once, by the first way to it: attributes may refer to each other freely.
-        let mut aside_seen = HashSet::new();
+        let mut aside_seen = HashSet::default();
         loop {
             if let Some((node, path, aside)) = next.take() {
                 visits += 1;
@@ -245,7 +245,7 @@ impl<'a> Walk<'a> {
         Ok(match graph.node(node) {
             Node::Tuple(items) | Node::List(items) => self.indexed(items, 0),
             Node::Set(items) | Node::FrozenSet(items) => {
-                let mut seen = HashSet::new();
+                let mut seen = HashSet::default();
                 let items: Vec<NodeId> = items.iter().copied().filter(|item| seen.insert(*item)).collect();
                 self.indexed(&items, 0)
             }

@@ -31,7 +31,7 @@ pub struct Document {
     /// What stands where the graph has a value of the container.
     pub given: HashMap<NodeId, Given>,
     /// The members of an archive, in its order; empty for other containers.
-    pub members: Vec<Member>,
+    pub members: Arc<Vec<Member>>,
     /// Classes of TorchScript, as `module.name`, whose objects code in the archive makes of their states.
     pub remade: HashSet<String>,
     /// Files beside it in a bundle that are no checkpoints, with their sizes.
@@ -89,7 +89,7 @@ impl Document {
             streams: vec![StreamSource { bytes: stream, space: 0 }],
             spaces: vec![Space::default()],
             given: HashMap::new(),
-            members: Vec::new(),
+            members: Arc::default(),
             remade: HashSet::new(),
             others: Vec::new(),
             companions: Vec::new(),
@@ -118,7 +118,7 @@ impl Document {
         self.spaces.extend(other.spaces.into_iter().map(|space| space.moved(members)));
         self.roots.extend(other.roots.into_iter().map(|root| root.moved(nodes)));
         self.given.extend(other.given.into_iter().map(|(id, given)| (id.moved(nodes), given)));
-        self.members.extend(other.members);
+        Arc::make_mut(&mut self.members).extend(Arc::unwrap_or_clone(other.members));
         self.remade.extend(other.remade);
         self.companions.extend(other.companions);
         self.side_pickles.extend(other.side_pickles);
@@ -136,6 +136,14 @@ impl Document {
         match storage {
             Referred::Stored(space, number) => self.stored(*space, *number),
             Referred::Own(storage) => Storage::clone(storage),
+        }
+    }
+
+    /// The key of a storage that something refers to.
+    pub(crate) fn key_of(&self, storage: &Referred) -> String {
+        match storage {
+            Referred::Stored(space, number) => self.spaces[*space as usize].key_of(*number, &self.members),
+            Referred::Own(storage) => storage.key.clone(),
         }
     }
 

@@ -36,6 +36,6 @@ pub(super) fn open(mut members: Vec<Member>, start: &Place, options: &ReadOption
             document.put(value, array)?;
         }
     }
-    document.members = members;
+    document.members = members.into();
     document.unless(breaks)
 }

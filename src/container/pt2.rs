@@ -4,6 +4,8 @@
 //! Defined by `torch/export/pt2_archive/_package.py` and `torch/_export/serde/schema.py`. Weights have their own names, constants
 //! stand under `constants`. Example inputs are no part of the model.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use crate::container::torch_archive::{Archive, folder_of, is_in_a_folder};
@@ -140,7 +142,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     }
     let Archive { members, facts, mut findings, .. } = archive;
     findings.append(&mut document.findings);
-    document.members.extend(members);
+    Arc::make_mut(&mut document.members).extend(members);
     Document { facts, findings, ..document }.unless(breaks)
 }
 

@@ -114,6 +114,15 @@ impl Space {
         }
     }
 
+    /// The key of the storage with this number.
+    pub fn key_of(&self, number: u32, members: &[Member]) -> String {
+        match &self.0 {
+            Kind::Listed { storages, .. } => storages[number as usize].key.clone(),
+            Kind::Members(space) => space.key(number, members).unwrap_or_default().into_owned(),
+            Kind::Runs(space) => String::from_utf8_lossy(&space.rows[number as usize].key).into_owned(),
+        }
+    }
+
     /// Whether multi-byte values of a storage are stored most significant byte first.
     pub fn is_big_endian(&self, number: u32) -> bool {
         match &self.0 {

@@ -78,7 +78,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
     breaks.take(reduce_packaged(&mut document, &mut archive, options));
     let Archive { members, facts, mut findings, .. } = archive;
     findings.append(&mut document.findings);
-    Document { facts, members, findings, ..document }.unless(breaks)
+    Document { facts, members: members.into(), findings, ..document }.unless(breaks)
 }
 
 /// Whether this is a storage as torch 1.8 names them; other files in that folder are resources of a package of its name.

@@ -36,7 +36,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
         findings.extend(layout(&members));
     }
     facts.push(("pickle_protocol", protocol(&stream.bytes()?).to_string()));
-    Ok(Document { facts, spaces: vec![storages], members, findings, ..Document::of_pickle(Kind::TorchZip, graph, stream) })
+    Ok(Document { facts, spaces: vec![storages], members: members.into(), findings, ..Document::of_pickle(Kind::TorchZip, graph, stream) })
 }
 
 /// torch stores every member as it is, at a multiple of this.

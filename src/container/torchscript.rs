@@ -39,7 +39,7 @@ pub(super) fn open(members: Vec<Member>, _start: &Place, options: &ReadOptions) 
     document.remade = remade(&archive, options);
     let Archive { members, mut facts, findings, .. } = archive;
     facts.push(("pickle_protocol", protocol));
-    Document { facts, members, findings, ..document }.unless(breaks)
+    Document { facts, members: members.into(), findings, ..document }.unless(breaks)
 }
 
 /// More of one member of code is not looked at.

@@ -99,7 +99,7 @@ pub(super) fn open(members: Vec<Member>, start: &Place, options: &ReadOptions) -
         }
     }
     let Archive { members, facts, findings, .. } = archive;
-    Ok(Document { facts, members, findings, ..document })
+    Ok(Document { facts, members: members.into(), findings, ..document })
 }
 
 /// The calls that make a tensor of the table's, and its index.

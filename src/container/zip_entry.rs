@@ -1,7 +1,5 @@
 //! One entry of a zip archive: its record in the directory, compared with its local header and its data descriptor.
 
-use ::bytes::Bytes;
-
 use crate::container::zip_fields::{slice, u16_at, u32_at, u64_at};
 use crate::error::{self, Code, Error, Result};
 use crate::finding::Finding;
@@ -43,7 +41,7 @@ impl Entry {
     ///
     /// # Errors
     /// `zip-malformed`, `zip-encrypted`, `zip-unsupported-method`, `zip-ambiguous`.
-    pub fn read(bytes: &Bytes, at: u64, directory_end: u64, start: &Place, findings: &mut Vec<Finding>) -> Result<Entry> {
+    pub fn read(bytes: &[u8], at: u64, directory_end: u64, start: &Place, findings: &mut Vec<Finding>) -> Result<Entry> {
         let bad = |what: &str| error::zip(format!("the directory record at {at:#x} {what}"));
         if u32_at(bytes, at) != Some(CENTRAL) {
             return Err(bad("has no signature"));
@@ -61,13 +59,13 @@ impl Entry {
         let name = name_of_record(bytes, at).ok_or_else(short)?;
         let extra = slice(bytes, at + CENTRAL_BYTES + name_bytes, extra_bytes).ok_or_else(short)?;
         let shown = || shown(name);
-        let here = start.advanced(at);
+        let here = || start.advanced(at);
         if u16_field(34)? != 0 {
             return Err(error::zip(format!("entry {} is on another disk", shown())));
         }
         if flags & (FLAG_ENCRYPTED | FLAG_STRONG_ENCRYPTION | FLAG_MASKED) != 0 {
             let message = format!("entry {} is encrypted", shown());
-            let finding = Finding::note("zip-flags", here, message.clone());
+            let finding = Finding::note("zip-flags", here(), message.clone());
             return Err(Error::new(Code::ZipEncrypted, message)
                 .help("decrypt the archive and convert the checkpoint inside")
                 .with_findings(&[finding]));
@@ -80,20 +78,20 @@ impl Entry {
             .help("unpack the archive and zip it again with the stored method"));
         }
         let sizes = [u32_field(24)?, u32_field(20)?, u32_field(42)?];
-        let extra = Extra::read(&extra, &shown, &here)?;
+        let extra = Extra::read(extra, &shown, &here)?;
         let [uncompressed, compressed, local_start] = extra.sizes(sizes, &shown)?;
         if method == STORED && compressed != uncompressed {
             let shown = shown();
             let message = format!("entry {shown} is stored, with {compressed} bytes in the file and {uncompressed} in the directory");
-            return Err(error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here, message)));
+            return Err(error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here(), message)));
         }
         if flags & !FLAGS_KNOWN != 0 {
             let unknown = flags & !FLAGS_KNOWN;
             let message = format!("entry {} has flags {flags:#06x}, of which {unknown:#06x} are not known here", shown());
-            findings.push(Finding::note("zip-flags", here.clone(), message));
+            findings.push(Finding::note("zip-flags", here(), message));
         }
         if comment_bytes > 0 {
-            findings.push(Finding::note("zip-comment", here, format!("entry {} has a comment of {comment_bytes} bytes", shown())));
+            findings.push(Finding::note("zip-comment", here(), format!("entry {} has a comment of {comment_bytes} bytes", shown())));
         }
         Ok(Entry { record: at, flags, method, crc, compressed, uncompressed, local_start, record_end })
     }
@@ -112,9 +110,9 @@ impl Entry {
     ///
     /// # Errors
     /// `zip-malformed`; `zip-ambiguous` where the two differ.
-    pub fn check_local_header(&self, bytes: &Bytes, directory_start: u64, start: &Place) -> Result<u64> {
+    pub fn check_local_header(&self, bytes: &[u8], directory_start: u64, start: &Place) -> Result<u64> {
         let at = self.local_start;
-        let here = start.advanced(at);
+        let here = || start.advanced(at);
         let shown = || self.shown(bytes);
         let bad = || error::zip(format!("the local header of entry {} is damaged", shown()));
         if u32_at(bytes, at) != Some(LOCAL) {
@@ -126,7 +124,7 @@ impl Entry {
         let extra = slice(bytes, at + LOCAL_BYTES + u64::from(name_bytes), extra_bytes.into()).ok_or_else(bad)?;
         let differs = |what: &str| {
             let message = format!("entry {} has another {what} in its local header than in the directory", shown());
-            error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here.clone(), message))
+            error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here(), message))
         };
         if name != self.raw_name(bytes) {
             return Err(differs("name"));
@@ -136,7 +134,7 @@ impl Entry {
         }
         let sizes = [14, 22, 18].map(|field| u32_at(bytes, at + field));
         let [Some(crc), Some(uncompressed), Some(compressed)] = sizes else { return Err(bad()) };
-        let extra = Extra::read(&extra, &shown, &here)?;
+        let extra = Extra::read(extra, &shown, &here)?;
         let [uncompressed, compressed, _] = extra.sizes([uncompressed, compressed, 0], &shown)?;
         let (local, central) = ((crc, uncompressed, compressed), (self.crc, self.uncompressed, self.compressed));
         match flags & FLAG_DATA_DESCRIPTOR {
@@ -155,7 +153,7 @@ impl Entry {
 
     /// The bytes of the data descriptor behind the data, which ends at `at`. `None` where there should be one that says what the
     /// directory says, and is not.
-    pub fn descriptor_bytes(&self, bytes: &Bytes, at: u64) -> Option<u64> {
+    pub fn descriptor_bytes(&self, bytes: &[u8], at: u64) -> Option<u64> {
         if self.flags & FLAG_DATA_DESCRIPTOR == 0 {
             return Some(0);
         }
@@ -198,7 +196,7 @@ struct Extra<'a> {
 }
 
 impl<'a> Extra<'a> {
-    fn read(extra: &'a [u8], shown: &dyn Fn() -> String, here: &Place) -> Result<Self> {
+    fn read(extra: &'a [u8], shown: &dyn Fn() -> String, here: &dyn Fn() -> Place) -> Result<Self> {
         let mut rest = extra;
         let mut zip64: Option<&[u8]> = None;
         while let [a, b, c, d, tail @ ..] = rest {
@@ -209,11 +207,11 @@ impl<'a> Extra<'a> {
             match id {
                 EXTRA_UNICODE_PATH => {
                     let message = format!("entry {} has a second name in a Unicode path field", shown());
-                    return Err(error::zip_ambiguous_because(Finding::note("zip-unicode-path", here.clone(), message)));
+                    return Err(error::zip_ambiguous_because(Finding::note("zip-unicode-path", here(), message)));
                 }
                 EXTRA_ZIP64 if zip64.is_some() => {
                     let message = format!("entry {} has two zip64 fields", shown());
-                    return Err(error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here.clone(), message)));
+                    return Err(error::zip_ambiguous_because(Finding::note("zip-header-mismatch", here(), message)));
                 }
                 EXTRA_ZIP64 => zip64 = Some(field),
                 _ => {}

@@ -1,11 +1,9 @@
 //! Little-endian fields of zip records, read where they may not be.
 
-use ::bytes::Bytes;
-
-pub(super) fn slice(bytes: &Bytes, at: u64, len: u64) -> Option<Bytes> {
+pub(super) fn slice(bytes: &[u8], at: u64, len: u64) -> Option<&[u8]> {
     let from = usize::try_from(at).ok()?;
     let to = usize::try_from(at.checked_add(len)?).ok()?;
-    (to <= bytes.len()).then(|| bytes.slice(from..to))
+    bytes.get(from..to)
 }
 
 fn array_at<const N: usize>(bytes: &[u8], at: u64) -> Option<[u8; N]> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::checkpoint::Checkpoint;
 use crate::coverage;
-use crate::digest::Sha;
+use crate::digest::{Checksums, Sha};
 use crate::error::{Error, Result};
 use crate::filenames;
 use crate::finding::{Finding, limited};
@@ -19,6 +19,7 @@ use crate::ledger::{CompanionRecord, Contents, Ledger, SandboxLevel, SourceRecor
 use crate::limits::ReadOptions;
 use crate::output::Targets;
 use crate::pickle::Broken;
+use crate::pipeline::{self, Ahead};
 use crate::rules::{self, Deny};
 use crate::select::{Purpose, Root, Selection};
 use crate::source::Source;
@@ -56,6 +57,8 @@ pub struct Prepared {
     pub(crate) source: Arc<Source>,
     read: ReadOptions,
     sha256: Arc<OnceLock<Sha>>,
+    /// The digest of the source, which has begun.
+    ahead: Option<Ahead>,
     pub(crate) checkpoint: Arc<Checkpoint>,
     pub(crate) plans: Arc<Plans>,
     /// The index of the source, when that is a set of files.
@@ -119,6 +122,12 @@ pub(crate) fn plan(
         // A payload before the break must not be lost with the rest of the file.
         broken.error.with_findings(&limited(broken.graphs.iter().flat_map(rules::judge).collect()))
     })?;
+    let ahead = match purpose {
+        Purpose::Convert if sha256.get().is_none() => {
+            Ahead::start(&source, || Checksums::new(&source, &document.members, &input), pipeline::n_threads(options.threads))
+        }
+        _ => None,
+    };
     let mut findings = document.findings.clone();
     findings.extend(document.side_pickles.iter().flat_map(rules::judge));
     findings.extend(judged);
@@ -187,7 +196,7 @@ pub(crate) fn plan(
         facts: checkpoint.document.facts.iter().map(|(fact, value)| ((*fact).to_owned(), value.clone())).collect(),
     };
     let ledger = Ledger::new(subject, &findings, record, output, options.sandbox);
-    Ok(Prepared { source, read: input, sha256, checkpoint, plans, set, ledger })
+    Ok(Prepared { source, read: input, sha256, ahead, checkpoint, plans, set, ledger })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::convert::{ConvertOptions, Prepared};
-use crate::digest::{self, Checksums, Stream};
+use crate::digest::{self, Checksums};
 use crate::error::Result;
 use crate::extras;
 use crate::filenames;
@@ -14,7 +14,7 @@ use crate::index;
 use crate::ledger::{FindingRecord, Ledger};
 use crate::manifest::Manifest;
 use crate::output::{Pending, Sealed, Targets};
-use crate::pipeline::{self, Bytes, Run};
+use crate::pipeline::{self, Ahead, Begun, Bytes, Run};
 use crate::progress::Progress;
 use crate::source::{Region, Source};
 use crate::spool::Opened;
@@ -77,8 +77,9 @@ impl Prepared {
     ///
     /// # Errors
     /// `output-exists`, `zip-crc`, `io` and `mismatch`; no file is left behind then.
-    pub fn write(self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
+    pub fn write(mut self, output: &Path, options: &ConvertOptions, progress: &dyn Progress) -> Result<Converted> {
         let targets = self.targets(output, options)?;
+        let ahead = self.ahead.take();
         // In this order, so that the folder is removed after the files.
         let (_folders, pending) = Pending::create_all(targets.files.iter().map(|(file, _)| file.as_path()))?;
         if let Some(first) = pending.first() {
@@ -102,7 +103,7 @@ impl Prepared {
                 progress,
             })
             .collect();
-        let (verified, mut findings) = self.write_all(&pending, &outputs, &spooled, options, progress)?;
+        let (verified, mut findings) = self.write_all(&pending, &outputs, &spooled, ahead, options, progress)?;
         drop(outputs);
 
         let (source_sha256, companions) = verified.sources;
@@ -163,6 +164,7 @@ impl Prepared {
         pending: &[Pending],
         outputs: &[Output<'_>],
         spooled: &HashSet<String>,
+        ahead: Option<Ahead>,
         options: &ConvertOptions,
         progress: &dyn Progress,
     ) -> Result<(AllVerified, Vec<Finding>)> {
@@ -175,16 +177,27 @@ impl Prepared {
         let data: Vec<Data<'_>> = outputs.iter().zip(&checkers).map(|(output, checker)| output.data(checker)).collect();
         let hashed_before = sha256.get().is_some();
         let unhashed: Vec<&Arc<Source>> = self.sources().skip(usize::from(hashed_before)).collect();
-        let whole = |source: &&Arc<Source>| Bytes::new(Region::file(source), progress).with(Checksums::new(source, members, read));
-        let bytes: Vec<Bytes<'_>> = unhashed.iter().map(whole).collect();
-
         let each = !options.no_tensor_hashes;
-        let sources: Vec<Run<'_>> = bytes.iter().map(|feed| Run { feed, whole: Stream::default(), each: false }).collect();
-        let run = |(feed, output): (_, &Output<'_>)| Ok(Run { feed, whole: output.write_header()?, each });
+        let run = |(feed, output): (_, &Output<'_>)| Ok(Run { feed, whole: output.write_header()?, done: 0, each });
         let files = data.iter().map(|data| data as &dyn pipeline::Feed).zip(outputs).map(run).collect::<Result<Vec<_>>>()?;
+        // The first of them was begun while the checkpoint was understood.
+        let mut begun = ahead.and_then(Ahead::end);
+        progress.advance(begun.as_ref().map_or(0, |begun| begun.bytes));
+        let (bytes, starts): (Vec<Bytes<'_>>, Vec<_>) = unhashed
+            .iter()
+            .map(|source| {
+                let begun = begun.take().unwrap_or_else(|| Begun::nothing(Checksums::new(source, members, read)));
+                (Bytes::new(Region::file(source), progress).with(begun.checksums), (begun.digest, begun.bytes))
+            })
+            .unzip();
+        let sources: Vec<Run<'_>> = bytes.iter().zip(starts).map(|(feed, (whole, done))| Run { feed, whole, done, each: false }).collect();
         let mut lanes = vec![files];
         lanes.splice(0..0, Some(sources).filter(|sources| !sources.is_empty()));
-        let mut digests = pipeline::run_lanes(&lanes, pipeline::n_threads(options.threads), progress)?;
+        let threads = pipeline::n_threads(options.threads);
+        let compare_headers =
+            || read_backs.iter().zip(outputs).map(|(read_back, output)| read_back.compare_header(output)).collect::<Vec<_>>();
+        let (headers, digests) = pipeline::both(threads, compare_headers, || pipeline::run_lanes(&lanes, threads, progress));
+        let mut digests = digests?;
         outputs.iter().for_each(Output::start_last_write_back);
         drop(lanes);
         let files = digests.split_off(unhashed.len());
@@ -210,10 +223,10 @@ impl Prepared {
         findings.extend(found.into_iter().filter(|finding| !known.contains(finding)));
 
         let mut verified = AllVerified { files: Vec::new(), findings: Vec::new(), sources: (source_sha256, of_sources) };
-        for (((data, digests), output), read_back) in data.into_iter().zip(files).zip(outputs).zip(&read_backs) {
+        for ((data, digests), same_header) in data.into_iter().zip(files).zip(headers) {
             let written = Written { sha256: digests.whole, tensors: digests.each, findings: data.findings() };
             verified.findings.push(written.findings.clone());
-            verified.files.push(read_back.compare_header(output, written)?);
+            verified.files.push(same_header?.with_data(written));
         }
         self.sources().try_for_each(|source| source.unchanged())?;
         Ok((verified, findings))

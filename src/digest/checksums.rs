@@ -1,7 +1,6 @@
 //! The CRC-32 of the members of an archive, while it is read from start to end.
 
-use std::iter::Peekable;
-use std::vec::IntoIter;
+use std::sync::Arc;
 
 use crate::container::{Member, check_crc};
 use crate::error::Result;
@@ -10,22 +9,27 @@ use crate::limits::ReadOptions;
 use crate::source::Source;
 
 /// The members to come, and the checksum of the one that is being read.
-pub(crate) struct Checksums<'a> {
-    /// Where each starts, in this order.
-    stored: Peekable<IntoIter<(u64, &'a Member)>>,
+pub(crate) struct Checksums {
+    members: Arc<Vec<Member>>,
+    /// Where each starts that has a checksum, and its number, in this order.
+    stored: Vec<(u64, u32)>,
+    /// How many of them are done.
+    done: usize,
     crc: crc32fast::Hasher,
-    options: &'a ReadOptions,
+    options: ReadOptions,
     /// What was wrong, if that is no error.
     pub findings: Vec<Finding>,
 }
 
-impl<'a> Checksums<'a> {
+impl Checksums {
     /// For those of `members` that stand in `source` as they are.
-    pub fn new(source: &Source, members: &'a [Member], options: &'a ReadOptions) -> Checksums<'a> {
-        let stored = members.iter().filter(|member| !member.deflated && !member.is_archive);
-        let mut stored: Vec<(u64, &Member)> = stored.filter_map(|member| Some((member.stored().offset_in(source)?, member))).collect();
-        stored.sort_by_key(|(offset, _)| *offset);
-        Checksums { stored: stored.into_iter().peekable(), crc: crc32fast::Hasher::new(), options, findings: Vec::new() }
+    pub fn new(source: &Source, members: &Arc<Vec<Member>>, options: &ReadOptions) -> Checksums {
+        let stored = members.iter().zip(0..).filter(|(member, _)| !member.deflated && !member.is_archive);
+        let mut stored: Vec<(u64, u32)> =
+            stored.filter_map(|(member, number)| Some((member.stored().offset_in(source)?, number))).collect();
+        stored.sort_unstable();
+        let (members, options) = (Arc::clone(members), options.clone());
+        Checksums { members, stored, done: 0, crc: crc32fast::Hasher::new(), options, findings: Vec::new() }
     }
 
     /// Takes the bytes of the source at `at`, which follow those before.
@@ -35,7 +39,8 @@ impl<'a> Checksums<'a> {
     pub fn update(&mut self, at: u64, chunk: &[u8]) -> Result<()> {
         let chunk_end = at + chunk.len() as u64;
         // Members do not overlap, so at most one is open at a time.
-        while let Some(&(start, member)) = self.stored.peek() {
+        while let Some(&(start, number)) = self.stored.get(self.done) {
+            let member = &self.members[number as usize];
             let end = start + member.stored_len;
             if start >= chunk_end {
                 break;
@@ -47,8 +52,8 @@ impl<'a> Checksums<'a> {
                 break;
             }
             let actual = std::mem::take(&mut self.crc).finalize();
-            self.findings.extend(check_crc(&member.place().member, member.crc, actual, self.options)?);
-            self.stored.next();
+            self.findings.extend(check_crc(&member.place().member, member.crc, actual, &self.options)?);
+            self.done += 1;
         }
         Ok(())
     }

@@ -22,15 +22,22 @@ const CHUNK_BYTES: usize = 256 << 10;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sha(pub [u8; 32]);
 
-impl std::fmt::Display for Sha {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Sha {
+    /// In hexadecimal.
+    pub(crate) fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = String::with_capacity(64);
         for byte in self.0 {
             text.push(char::from(DIGITS[usize::from(byte >> 4)]));
             text.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
-        f.write_str(&text)
+        text
+    }
+}
+
+impl std::fmt::Display for Sha {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.hex())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It labels calls and nothing more: what makes a file safe to read is that nothing is called.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 use std::sync::OnceLock;
 
 use crate::globals::Meaning;

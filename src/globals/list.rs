@@ -1,6 +1,6 @@
 //! Reads the lists of globals, `dangerous.tsv` and `inert.tsv`: on each line modules, names, and a text.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// What a line says of a name.
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ mod torch;
 mod value;
 mod values;
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::OnceLock;
 
 use crate::error::Result;

@@ -101,6 +101,10 @@ fn pairs(graph: &Graph, dict: NodeId) -> Option<Vec<(NodeId, NodeId)>> {
 
 /// The parameters of a root that were cut, and the entry that describes them.
 pub(crate) fn sliced(graph: &Graph, root: NodeId) -> Option<(NodeId, Vec<Sliced>)> {
+    let Node::Dict(entries) = graph.node(root) else { return None };
+    if !entries.iter().any(|(key, _)| graph.is_word(*key, &[SLICES])) {
+        return None;
+    }
     let root = pairs(graph, root)?;
     let (info, described) = root.iter().find(|(key, _)| graph.is_word(*key, &[SLICES]))?;
     let described = pairs(graph, *described)?;

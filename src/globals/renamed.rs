@@ -2,7 +2,7 @@
 //!
 //! Python maps the names of Python 2 when it loads a pickle below protocol 3 (`Lib/_compat_pickle.py`).
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::OnceLock;
 
 struct Renamed {
@@ -13,7 +13,7 @@ struct Renamed {
 fn renamed() -> &'static Renamed {
     static RENAMED: OnceLock<Renamed> = OnceLock::new();
     RENAMED.get_or_init(|| {
-        let mut renamed = Renamed { modules: HashMap::new(), names: HashMap::new() };
+        let mut renamed = Renamed { modules: HashMap::default(), names: HashMap::default() };
         for (module, name, now) in super::list::rows(include_str!("renamed.tsv")) {
             match now.split_once(' ') {
                 Some(now) => drop(renamed.names.insert((module, name), now)),

@@ -1,6 +1,6 @@
 //! What the nodes of a graph are, as far as they are more than inert: 13 bytes for a tensor, whatever other values need.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::globals::value::{TensorId, Value};
 use crate::pickle::NodeId;
@@ -66,16 +66,19 @@ impl Values {
         }
     }
 
+    /// Sets the value of a node that has none yet; false when it has one.
+    pub fn insert_new(&mut self, id: NodeId, value: &Value) -> bool {
+        let others = &mut self.others;
+        let mut is_new = false;
+        self.known.entry(id).or_insert_with(|| {
+            is_new = true;
+            known(others, value)
+        });
+        is_new
+    }
+
     pub fn insert(&mut self, id: NodeId, value: &Value) {
-        let known = match value {
-            Value::Tensor(tensor) => Known::Tensor(*tensor),
-            Value::Storage(_) => Known::Storage,
-            Value::StandsFor(node) => Known::StandsFor(*node),
-            other => {
-                self.others.push(other.clone());
-                Known::Other(self.others.len() as u32 - 1) // at most one per node
-            }
-        };
+        let known = known(&mut self.others, value);
         self.known.insert(id, known);
     }
 
@@ -95,5 +98,18 @@ impl Values {
 
     pub fn iter(&self) -> impl Iterator<Item = Seen<'_>> {
         self.known.values().map(|known| self.seen(*known))
+    }
+}
+
+/// What is kept of a value; a larger one goes to the others.
+fn known(others: &mut Vec<Value>, value: &Value) -> Known {
+    match value {
+        Value::Tensor(tensor) => Known::Tensor(*tensor),
+        Value::Storage(_) => Known::Storage,
+        Value::StandsFor(node) => Known::StandsFor(*node),
+        other => {
+            others.push(other.clone());
+            Known::Other(others.len() as u32 - 1) // at most one per node
+        }
     }
 }

@@ -142,7 +142,7 @@ fn record(plan: &Plan, checkpoint: &Checkpoint, i: usize, sha256: Option<&Sha>) 
         path: checkpoint.paths.show(planned.path),
         member: tensor.place.member.to_string(),
         offset: tensor.place.offset,
-        storage: checkpoint.storage_of(tensor).key,
+        storage: checkpoint.storage_key(tensor.storage),
         storage_offset: tensor.view.offset(),
         strides: tensor.view.strides().to_vec(),
         dtype: tensor.dtype.name().to_owned(),
@@ -155,7 +155,7 @@ fn record(plan: &Plan, checkpoint: &Checkpoint, i: usize, sha256: Option<&Sha>) 
         dtype: planned.dtype.to_string(),
         shape: planned.shape(checkpoint),
         data_offsets: [planned.bytes.start, planned.bytes.end],
-        sha256: sha256.map(ToString::to_string),
+        sha256: sha256.map(Sha::hex),
         from,
     }
 }

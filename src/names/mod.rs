@@ -141,11 +141,11 @@ impl Step {
 /// As Python would write the access: `["a"]`, `[0]`, `.weight`.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = crate::text::printable(self.unusual.as_ref().and_then(|unusual| unusual.shown.as_deref()).unwrap_or(&self.name));
+        let shown = || crate::text::printable(self.unusual.as_ref().and_then(|unusual| unusual.shown.as_deref()).unwrap_or(&self.name));
         match self.kind {
             StepKind::Key | StepKind::File => write!(f, "[{}]", crate::text::quoted(&self.name, 200)),
-            StepKind::OtherKey | StepKind::Index => write!(f, "[{shown}]"),
-            StepKind::Attribute | StepKind::Module => write!(f, ".{shown}"),
+            StepKind::OtherKey | StepKind::Index => write!(f, "[{}]", shown()),
+            StepKind::Attribute | StepKind::Module => write!(f, ".{}", shown()),
         }
     }
 }

@@ -69,8 +69,8 @@ impl Paths {
 
     /// The path as Python would write the access; `root` for the root.
     pub fn show(&self, path: PathId) -> String {
-        let steps = self.steps(path);
-        if steps.is_empty() { "root".to_owned() } else { steps.iter().map(ToString::to_string).collect() }
+        let ids = self.ids(path);
+        if ids.is_empty() { "root".to_owned() } else { ids.iter().map(|id| self.steps[id.0 as usize].1.to_string()).collect() }
     }
 
     /// The dotted name of `path` below the path `root`, or why there is none.

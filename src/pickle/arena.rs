@@ -1,7 +1,7 @@
 //! The nodes of a graph, 16 bytes each: a checkpoint of 200,000 tensors has two million of them. What a tuple holds stands in one
 //! array; a list, a dict or an object that grows has a vector of its own from its first item on.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::error::{self, Result};
 use crate::pickle::node::{Blob, GlobalId, Node, NodeId, Object, Origin};
@@ -203,11 +203,54 @@ impl Arena {
             Packed::Persistent(pid) => Node::Persistent(pid),
             Packed::Dynamic(module, name) => Node::Dynamic(module, name),
             Packed::Given => Node::Given,
-            Packed::Object { origin, callable, args } => Node::Object(self.object(id, origin, callable, args)),
+            Packed::Object { origin, callable, args } => Node::Object(self.given(id, origin, callable, args)),
         }
     }
 
-    fn object(&self, id: NodeId, origin: Origin, callable: NodeId, args: NodeId) -> Object<'_> {
+    /// Whether a node is a number, a text or a name, which refer to nothing. Most are.
+    #[inline]
+    pub fn is_leaf(&self, id: NodeId) -> bool {
+        !matches!(
+            self.nodes[id.index()],
+            Packed::Tuple { .. }
+                | Packed::FrozenSet { .. }
+                | Packed::List(_)
+                | Packed::Set(_)
+                | Packed::Dict(_)
+                | Packed::Persistent(_)
+                | Packed::Dynamic(..)
+                | Packed::Object { .. }
+        )
+    }
+
+    /// The object that a node is. Many ask this of every node.
+    #[inline]
+    pub fn object(&self, id: NodeId) -> Option<Object<'_>> {
+        match self.nodes[id.index()] {
+            Packed::Object { origin, callable, args } => Some(self.given(id, origin, callable, args)),
+            _ => None,
+        }
+    }
+
+    /// The global that a node names.
+    #[inline]
+    pub fn global(&self, id: NodeId) -> Option<GlobalId> {
+        match self.nodes[id.index()] {
+            Packed::Global(global) => Some(global),
+            _ => None,
+        }
+    }
+
+    /// The items of a tuple.
+    #[inline]
+    pub fn tuple(&self, id: NodeId) -> Option<&[NodeId]> {
+        match self.nodes[id.index()] {
+            Packed::Tuple { first, len } => Some(&self.ids[first as usize..first as usize + len as usize]),
+            _ => None,
+        }
+    }
+
+    fn given(&self, id: NodeId, origin: Origin, callable: NodeId, args: NodeId) -> Object<'_> {
         let plain = Object { origin, callable, args, kwargs: None, states: &[], items: &[], appended: &[] };
         match (self.gifts.get(&id), self.only_states.get(&id)) {
             (Some(gifts), _) => {

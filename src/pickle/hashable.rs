@@ -1,7 +1,7 @@
 //! What can be a key of a dict or an item of a set: Python raises for a list, a dict, a set and a bytearray, and for a tuple with one
 //! of them in it.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use crate::error::Result;
 use crate::pickle::graph::Graph;

@@ -12,7 +12,7 @@ use crate::source::Region;
 /// A region from its start to its end.
 pub(crate) struct Bytes<'a> {
     region: Region,
-    checksums: Option<Mutex<Checksums<'a>>>,
+    checksums: Option<Mutex<Checksums>>,
     progress: &'a dyn Progress,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Bytes<'a> {
     }
 
     /// With the checksums of the members in it.
-    pub fn with(self, checksums: Checksums<'a>) -> Bytes<'a> {
+    pub fn with(self, checksums: Checksums) -> Bytes<'a> {
         Bytes { checksums: Some(Mutex::new(checksums)), ..self }
     }
 

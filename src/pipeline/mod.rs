@@ -5,6 +5,7 @@
 //! the chunks in order. Threads take whatever can be done next (see [`state`]), so all are busy to the end, and a single one does
 //! the same work alone. What comes out does not depend on how many there are, and neither does the error that is reported.
 
+mod ahead;
 mod bytes;
 mod parts;
 mod state;
@@ -13,6 +14,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+pub(crate) use ahead::{Ahead, Begun};
 pub(crate) use bytes::Bytes;
 use parts::segments;
 pub(crate) use parts::{CHUNK_BYTES, Chunk, Parts, pieces};
@@ -54,6 +56,8 @@ pub(crate) struct Run<'a> {
     pub feed: &'a dyn Feed,
     /// The digest of all of it, which continues what was digested before.
     pub whole: Stream,
+    /// Bytes at its start that were read and digested before: whole chunks of a feed of one part.
+    pub done: u64,
     /// Whether each part is digested, too.
     pub each: bool,
 }
@@ -70,6 +74,20 @@ pub(crate) struct Digests {
 /// The number of threads that is asked for, or else as many as the machine runs at once.
 pub(crate) fn n_threads(asked: Option<NonZeroUsize>) -> usize {
     asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
+
+/// Does both, beside one another where there may be two threads.
+pub(crate) fn both<A: Send, B>(threads: usize, one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        // Without another thread, one comes after the other.
+        let beside = (threads > 1).then(|| thread::Builder::new().spawn_scoped(scope, &one).ok()).flatten();
+        let other = other();
+        match beside.map(thread::ScopedJoinHandle::join) {
+            Some(Ok(done)) => (done, other),
+            Some(Err(panicked)) => std::panic::resume_unwind(panicked),
+            None => (one(), other),
+        }
+    })
 }
 
 /// Runs all feeds to their ends with up to `threads` threads, this one included.

@@ -45,6 +45,14 @@ pub(crate) struct Piece {
     pub ends: bool,
 }
 
+impl Chunk {
+    /// What is after `bytes` of the first part, in which there are whole chunks.
+    pub fn done(bytes: u64) -> Chunk {
+        let spot = Spot { part: 0, inside: bytes };
+        Chunk { at: bytes, bytes: 0, start: spot, end: spot }
+    }
+}
+
 /// The chunk after `before`; `None` when all parts are in chunks.
 pub(crate) fn chunk_after(parts: &dyn Parts, before: Option<&Chunk>) -> Option<Chunk> {
     let (at, start) = before.map_or((0, Spot::default()), |chunk| (chunk.at + chunk.bytes as u64, chunk.end));

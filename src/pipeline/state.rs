@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::parts::{Chunk, chunk_after};
+use super::parts::{CHUNK_BYTES, Chunk, chunk_after};
 use super::{Digests, Run};
 use crate::digest::{Sha, Stream};
 use crate::error::{self, Error, Result};
@@ -242,15 +242,17 @@ impl<'a> State<'a> {
 impl<'a> Track<'a> {
     fn new(run: &Run<'a>, turn: usize) -> Track<'a> {
         let parts = run.feed.parts();
-        let left = (0..parts.count()).map(|part| parts.bytes(part)).sum();
+        let left = (0..parts.count()).map(|part| parts.bytes(part)).sum::<u64>() - run.done;
+        // Chunks are counted from the start all the same: by their numbers the first error is known.
+        let n_done = run.done / CHUNK_BYTES as u64;
         let whole = (false, Digester { stream: run.whole.clone(), digests: Vec::new() });
         let each = run.each.then(|| (true, Digester::default()));
-        let positions = [whole].into_iter().chain(each).map(|(each, state)| Position { each, index: 0, left, state: Some(state) });
+        let positions = [whole].into_iter().chain(each).map(|(each, state)| Position { each, index: n_done, left, state: Some(state) });
         Track {
             parts,
             turn,
-            next: chunk_after(parts, None),
-            n_begun: 0,
+            next: chunk_after(parts, Some(&Chunk::done(run.done)).filter(|_| run.done > 0)),
+            n_begun: n_done,
             filling: true,
             ring: VecDeque::new(),
             bytes: 0,

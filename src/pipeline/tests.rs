@@ -77,7 +77,8 @@ fn run_both(one: &Test, other: &Test, threads: usize) -> Result<Vec<Digests>> {
         stream.update(bytes);
         stream
     };
-    let runs = [Run { feed: one, whole: before(b""), each: false }, Run { feed: other, whole: before(b"header"), each: true }];
+    let runs =
+        [Run { feed: one, whole: before(b""), done: 0, each: false }, Run { feed: other, whole: before(b"header"), done: 0, each: true }];
     run(Vec::from(runs), threads, &())
 }
 
@@ -118,6 +119,33 @@ fn the_error_of_the_first_chunk_is_reported_however_many_threads_there_are() {
 }
 
 #[test]
+fn what_was_digested_before_is_not_read_again_and_its_chunks_count() {
+    let chunk = CHUNK_BYTES as u64;
+    for threads in [1, 2, 16] {
+        for done in [0, chunk, 7 * chunk, 7 * chunk + 5] {
+            let (mut one, mut other) = (Test::new(&[7 * chunk + 5]), Test::new(&[10 * chunk]));
+            let (of_one, of_other) = (one.bytes(), other.bytes());
+            let mut begun = Stream::default();
+            begun.update(&of_one[..done as usize]);
+            let run_from = |one: &Test, other: &Test| {
+                let begun = Run { feed: one, whole: begun.clone(), done, each: false };
+                run(vec![begun, Run { feed: other, whole: Stream::default(), done: 0, each: false }], threads, &())
+            };
+            let digests = run_from(&one, &other).unwrap();
+            assert_eq!(digests[0].whole, Sha(sha2::Sha256::digest(&of_one).into()));
+            assert_eq!(digests[1].whole, Sha(sha2::Sha256::digest(&of_other).into()));
+            assert_eq!(one.filled.load(Ordering::Relaxed), 7 * chunk + 5 - done);
+            if done < 3 * chunk {
+                (one.fails, other.fails) = (vec![4 * chunk], vec![3 * chunk]);
+                assert_eq!(run_from(&one, &other).unwrap_err().message(), format!("filled {}", 3 * chunk));
+                other.fails = vec![5 * chunk];
+                assert_eq!(run_from(&one, &other).unwrap_err().message(), format!("filled {}", 4 * chunk));
+            }
+        }
+    }
+}
+
+#[test]
 fn work_that_is_no_longer_wanted_ends() {
     struct After(AtomicU64);
     impl Progress for After {
@@ -129,7 +157,7 @@ fn work_that_is_no_longer_wanted_ends() {
     }
     let feed = Test::new(&[8 << 20]);
     for threads in [1, 2, 16] {
-        let runs = [Run { feed: &feed, whole: Stream::default(), each: true }];
+        let runs = [Run { feed: &feed, whole: Stream::default(), done: 0, each: true }];
         let error = run(Vec::from(runs), threads, &After(AtomicU64::new(0))).unwrap_err();
         assert_eq!(error.message(), "interrupted");
     }
@@ -138,7 +166,7 @@ fn work_that_is_no_longer_wanted_ends() {
 
 fn lanes(lanes: &[Vec<Test>], threads: usize) -> Result<Vec<Digests>> {
     fn runs(lane: &[Test]) -> Vec<Run<'_>> {
-        lane.iter().map(|test| Run { feed: test, whole: Stream::default(), each: true }).collect()
+        lane.iter().map(|test| Run { feed: test, whole: Stream::default(), done: 0, each: true }).collect()
     }
     run_lanes(&lanes.iter().map(|lane| runs(lane)).collect::<Vec<_>>(), threads, &())
 }

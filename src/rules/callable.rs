@@ -68,10 +68,10 @@ fn used_as_values(graph: &Graph) -> Vec<bool> {
                 *class = class.saturating_add(1);
             }
         }
-        for child in graph.children(id) {
+        graph.each_child(id, |child| {
             let child = &mut referred[child.index()];
             *child = child.saturating_add(1);
-        }
+        });
     }
     // What nothing refers to stays on the stack, or is the root, or is dropped: it is imported all the same.
     referred.iter().zip(called).map(|(&referred, called)| referred > called || referred == 0).collect()
@@ -116,20 +116,21 @@ enum Use {
 }
 
 fn judge_use(graph: &Graph, id: NodeId, object: Object<'_>, global: &GlobalUse, used: Use) -> Option<Finding> {
-    let path = shown(global);
+    // Of a million calls nearly all give nothing to say.
+    let path = || shown(global);
     let has_arguments = graph.tuple(object.args).is_none_or(|args| !args.is_empty());
     let (kind, severity, message) = match (meaning(&global.module, &global.name), used) {
         (Some(Meaning::Attribute), _) => {
             let (severity, what) = attribute::judge(graph, object)?;
-            ("callable", severity, format!("loading would call {path} {what}"))
+            ("callable", severity, format!("loading would call {} {what}", path()))
         }
         (Some(Meaning::Type), Use::Call) if graph.tuple(object.args).is_some_and(|args| args.len() == 1) => return None,
-        (Some(Meaning::Type), _) => ("callable", Severity::Dangerous, format!("loading would make a new class with {path}")),
+        (Some(Meaning::Type), _) => ("callable", Severity::Dangerous, format!("loading would make a new class with {}", path())),
         (Some(Meaning::PlainClass), Use::Call) if has_arguments && !is_member_of_an_enum(graph, object) => {
-            ("callable", Severity::Unrecognized, format!("loading would call {path}, a class whose constructor is not known here"))
+            ("callable", Severity::Unrecognized, format!("loading would call {}, a class whose constructor is not known here", path()))
         }
         (Some(Meaning::Dangerous(how) | Meaning::DangerousCall(how)), _) => {
-            ("callable", Severity::Dangerous, format!("loading would call {path}, which {how}"))
+            ("callable", Severity::Dangerous, format!("loading would call {}, which {how}", path()))
         }
         (
             Some(
@@ -144,9 +145,9 @@ fn judge_use(graph: &Graph, id: NodeId, object: Object<'_>, global: &GlobalUse, 
             ),
             _,
         ) => return None,
-        (_, Use::Call) => ("callable", Severity::Unrecognized, format!("loading would call {path}, which is not known here")),
+        (_, Use::Call) => ("callable", Severity::Unrecognized, format!("loading would call {}, which is not known here", path())),
         (_, Use::Class) => {
-            ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {path}, a class not known here"))
+            ("unknown-class", Severity::Unrecognized, format!("loading would make an object of {}, a class not known here", path()))
         }
     };
     let message = crate::text::printable(&message).into_owned();
@@ -175,13 +176,13 @@ fn is_member_of_an_enum(graph: &Graph, object: Object<'_>) -> bool {
 
 /// Bytes are written as text in Latin-1 below protocol 3; another codec makes other bytes, or other text, of them.
 fn judge_codec(graph: &Graph, id: NodeId, object: Object<'_>, global: &GlobalUse) -> Option<Finding> {
-    let path = global.path();
-    if path != "_codecs.encode" || matches!(graph.tuple(object.args), Some(&[_, codec]) if graph.is_word(codec, &["latin1", "latin-1"])) {
+    let is_codec = global.module == "_codecs" && global.name == "encode";
+    if !is_codec || matches!(graph.tuple(object.args), Some(&[_, codec]) if graph.is_word(codec, &["latin1", "latin-1"])) {
         return None;
     }
     let message = "loading would call _codecs.encode with another codec than Latin-1, which no pickler writes";
     let finding = Finding::note("callable", graph.place(id), message);
-    Some(Finding { severity: Severity::Unrecognized, global: Some(path), ..finding })
+    Some(Finding { severity: Severity::Unrecognized, global: Some(global.path()), ..finding })
 }
 
 /// Functions of `copyreg` that make an object of the class that is their first argument.

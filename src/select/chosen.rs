@@ -23,8 +23,9 @@ pub(super) struct Chosen<'a> {
 }
 
 impl<'a> Chosen<'a> {
-    pub fn new(renames: &'a [(String, String)]) -> Chosen<'a> {
-        let (by_name, hasher) = (HashTable::new(), RandomState::new());
+    /// For about as many tensors.
+    pub fn new(renames: &'a [(String, String)], tensors: usize) -> Chosen<'a> {
+        let (by_name, hasher) = (HashTable::with_capacity(tensors), RandomState::new());
         Chosen { renames, used: vec![false; renames.len()], tensors: Vec::new(), by_name, hasher }
     }
 
@@ -76,9 +77,9 @@ impl<'a> Chosen<'a> {
 
 /// Keeps, of names that are the same view of the same storage, the alphabetically first. `tensors` is sorted by name.
 pub(super) fn drop_shared(checkpoint: &Checkpoint, tensors: &mut Vec<Named>) -> Vec<(TensorName, TensorName)> {
-    let mut first: HashMap<_, u32> = HashMap::new();
+    let mut first: HashMap<_, u32> = HashMap::with_capacity(tensors.len());
     let mut aliases = Vec::new();
-    let mut kept: Vec<Named> = Vec::new();
+    let mut kept: Vec<Named> = Vec::with_capacity(tensors.len());
     for named in std::mem::take(tensors) {
         let tensor = checkpoint.tensor(named.tensor);
         // As in the reference, tensors without elements share nothing.

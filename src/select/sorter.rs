@@ -81,7 +81,7 @@ impl<'a> Sorter<'a> {
             root,
             depth: checkpoint.paths.ids(root).len(),
             globs: Globs::new(&selection.include, &selection.exclude)?,
-            chosen: Chosen::new(&selection.rename),
+            chosen: Chosen::new(&selection.rename, checkpoint.leaves.len()),
             lowered: Collector::default(),
             left_out: Vec::new(),
             outside: OutsideParts::default(),

@@ -83,10 +83,10 @@ pub fn check_manifest_of(path: &Path, sources: &mut Sources, progress: &dyn Prog
     let source_bytes = source.as_ref().filter(|_| known.is_none()).map_or(0, |source| source.len());
     progress.start(output.bytes, output.bytes.saturating_add(source_bytes));
 
-    let mut runs = vec![Run { feed: &checked, whole: checked.header_digest()?, each: checked.has_tensor_hashes() }];
+    let mut runs = vec![Run { feed: &checked, whole: checked.header_digest()?, done: 0, each: checked.has_tensor_hashes() }];
     let same_size = source.as_ref().filter(|source| source.len() == record.source.bytes && known.is_none());
     let source_feed = same_size.map(|source| Bytes::new(Region::file(source), progress));
-    runs.extend(source_feed.iter().map(|feed| Run { feed, whole: Stream::default(), each: false }));
+    runs.extend(source_feed.iter().map(|feed| Run { feed, whole: Stream::default(), done: 0, each: false }));
     let mut digests = pipeline::run(runs, pipeline::n_threads(None), progress)?.into_iter();
     checked.compare(&digests.next().unwrap_or_default())?;
     checked.compare_header(&record)?;

@@ -3,7 +3,9 @@
 mod nested;
 mod storages;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use foldhash::HashMap;
 
 use crate::container::{Document, Given};
 use crate::error::{self, Error, Result};
@@ -49,7 +51,7 @@ pub struct Reader<'a> {
     /// By the index of the space, and the number there.
     storage_ids: HashMap<(u32, u32), StorageId>,
     /// Those on torch's meta device, by the index of the space and their key.
-    meta_storages: HashMap<(usize, String), StorageId>,
+    meta_storages: std::collections::HashMap<(usize, String), StorageId>,
     values: Values,
     layouts: Layouts,
     /// Storages that belong to a node itself, or to it and a call that it is an argument of: array bytes, numbers.
@@ -107,16 +109,16 @@ impl<'a> Reader<'a> {
             depth: 0,
             storages: Vec::new(),
             tensors: Vec::new(),
-            storage_ids: HashMap::new(),
-            meta_storages: HashMap::new(),
+            storage_ids: HashMap::default(),
+            meta_storages: Default::default(),
             values: Values::default(),
             layouts: Layouts::default(),
-            node_storages: HashMap::new(),
-            attributes: HashMap::new(),
-            nested: HashMap::new(),
+            node_storages: HashMap::default(),
+            attributes: HashMap::default(),
+            nested: HashMap::default(),
             nested_pickles: Vec::new(),
             nested_findings: Vec::new(),
-            lengths: HashMap::new(),
+            lengths: HashMap::default(),
             arguments_left: MAX_ARGUMENTS,
             paddle: paddle::spaces(document),
         }
@@ -190,12 +192,10 @@ impl<'a> Reader<'a> {
 
     /// Keeps the value of a node that has none yet.
     pub(crate) fn keep(&mut self, id: NodeId, value: &Value) -> Result<()> {
-        if self.values.get(id).is_some() {
-            return Ok(());
+        match self.values.insert_new(id, value) {
+            true => self.options.debit(VALUE_BYTES).map_err(|e| e.at(&self.place(id))),
+            false => Ok(()),
         }
-        self.options.debit(VALUE_BYTES).map_err(|e| e.at(&self.place(id)))?;
-        self.values.insert(id, value);
-        Ok(())
     }
 
     /// The value of a node that is only the place of `target`: its value, or that it stands for it.
