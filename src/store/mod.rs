@@ -22,7 +22,9 @@ use serde_json::Value;
 use crate::convert::ConvertOptions;
 use crate::error::{self, Code, Result};
 use crate::filenames;
+use crate::index::ShardIndex;
 use crate::jobs::{self, Jobs, OnTurn};
+use crate::limits::Limits;
 use crate::output;
 use crate::progress::Progress;
 use crate::verify;
@@ -183,8 +185,10 @@ impl Store {
     /// `interrupted`, with everything that was done until then in its place.
     pub fn run(mut self, listener: &dyn Listener) -> Result<Report> {
         let left: Vec<usize> = self.left().collect();
-        // A journal that is there is that of a run that was killed, perhaps when all was done but the report.
-        let journal = match (left.is_empty() && !self.files.has_journal()) || self.options.dry_run {
+        // A journal that is there is that of a run that was killed, perhaps when all was done but the report. Indexes need none: they are
+        // made in a moment, and again when they are there.
+        let needs_journal = left.iter().any(|&unit| !matches!(self.units[unit].what, What::Set(_))) || self.files.has_journal();
+        let journal = match self.options.dry_run || !needs_journal {
             true => None,
             false => {
                 let _folders = output::NewFolders::make(&self.files.report)?;
@@ -329,7 +333,12 @@ fn is_same(row: &Row, unit: &Unit) -> bool {
 /// The files of a store without what was made of them beside them.
 fn without_products(entries: Vec<Entry>) -> Vec<Entry> {
     let is_manifest = |path: &Path| path.to_string_lossy().ends_with(".manifest.json") && output::is_manifest(path);
-    let is_product = |entry: &Entry| is_manifest(&entry.path) || is_manifest(&filenames::manifest_path(&entry.path));
+    let has_manifest = |output: &Path| is_manifest(&filenames::manifest_path(output));
+    let lists_products = |path: &Path| {
+        path.to_string_lossy().ends_with(".safetensors.index.json")
+            && ShardIndex::read(path, &Limits::default()).is_ok_and(|index| index.shards().iter().any(|file| has_manifest(file)))
+    };
+    let is_product = |entry: &Entry| is_manifest(&entry.path) || has_manifest(&entry.path) || lists_products(&entry.path);
     let products: HashSet<String> = entries.iter().filter(|entry| is_product(entry)).map(|entry| entry.name.clone()).collect();
     entries.into_iter().filter(|entry| !products.contains(&entry.name)).collect()
 }

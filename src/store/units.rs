@@ -154,7 +154,7 @@ pub(crate) fn keys(units: &[Unit]) -> HashMap<String, String> {
 }
 
 /// Whether a file is called as the index of a set of checkpoints is; `model.safetensors.index.json` is none of these.
-fn is_index(name: &str) -> bool {
+pub(crate) fn is_index(name: &str) -> bool {
     let of = name.strip_suffix(".index.json").unwrap_or_default();
     filenames::is_index(Path::new(name)) && is_named_like_a_checkpoint(of)
 }

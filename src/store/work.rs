@@ -22,7 +22,7 @@ use crate::store::StoreOptions;
 use crate::store::links;
 use crate::store::record::{OutputRow, Reason, Row, State, note_source};
 use crate::store::tree::{Entry, slashed};
-use crate::store::units::{TargetName, Unit, What, is_named_like_a_checkpoint};
+use crate::store::units::{TargetName, Unit, What, is_index, is_named_like_a_checkpoint};
 
 /// The word for files that are no checkpoints.
 pub(crate) const NO_CHECKPOINT: &str = "no-checkpoint";
@@ -329,7 +329,10 @@ fn first_output(folder: &Path) -> Option<PathBuf> {
 /// Whether a file that could not be read as a checkpoint is none: nobody would call one so, and it holds nothing that could be one.
 fn is_something_else(entry: &Entry, error: &Error) -> bool {
     static EVERYTHING: OnceLock<crate::ReadOptions> = OnceLock::new();
-    if is_named_like_a_checkpoint(&entry.name) || error.findings().iter().any(|finding| finding.severity > Severity::Note) {
+    if is_named_like_a_checkpoint(&entry.name)
+        || is_index(&entry.name)
+        || error.findings().iter().any(|finding| finding.severity > Severity::Note)
+    {
         return false;
     }
     match error.code() {

@@ -342,3 +342,111 @@ fn a_dry_run_of_a_store_says_all_and_writes_nothing() {
     }
     assert!(run.stderr.contains("8 planned, 1 refused"), "{}", run.stderr);
 }
+
+#[test]
+#[cfg(unix)]
+fn sets_beside_their_originals_are_done_once() {
+    let scratch = Scratch::new();
+    let store = store_of_sets(&scratch);
+    fs::remove_dir_all(store.join("cut")).expect("the folder");
+    let root = store.to_str().expect("UTF-8");
+    for args in [&["convert", root, "--in-place"][..], &["convert", root, "--in-place", "--max-shard-size", "3KB", "--force"]] {
+        assert_eq!(depickle(args).code, 0);
+        let after = tree(&store);
+        assert!(after.contains_key("whole/model.safetensors.index.json"));
+        let second = depickle(args);
+        assert!(second.stderr.contains(" done before"), "{}", second.stderr);
+        assert_same(&tree(&store), &after);
+    }
+}
+
+/// A store with a set of shards, whole and without one of its files, and a set in two snapshots of a cache.
+#[cfg(unix)]
+fn store_of_sets(scratch: &Scratch) -> PathBuf {
+    let root = scratch.path("sets");
+    let from = testdata().join("index-sets/transformers-4.30.2");
+    let files: Vec<PathBuf> = fs::read_dir(&from).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let blobs = root.join("cache/blobs");
+    fs::create_dir_all(&blobs).expect("a folder");
+    for folder in ["whole", "cut", "cache/snapshots/r1", "cache/snapshots/r2"] {
+        fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    for path in files.iter().filter(|path| path.file_name().is_some_and(|name| name != "expect.json")) {
+        let name = path.file_name().expect("a name");
+        fs::copy(path, root.join("whole").join(name)).expect("a copy");
+        if name != "pytorch_model-00002-of-00004.bin" {
+            fs::copy(path, root.join("cut").join(name)).expect("a copy");
+        }
+        fs::copy(path, blobs.join(name)).expect("a copy");
+        for revision in ["r1", "r2"] {
+            let link = root.join("cache/snapshots").join(revision).join(name);
+            std::os::unix::fs::symlink(Path::new("../../blobs").join(name), link).expect("a link");
+        }
+    }
+    root
+}
+
+#[test]
+#[cfg(unix)]
+fn sets_get_a_new_index_when_their_files_are_done() {
+    let scratch = Scratch::new();
+    let (store, out) = (store_of_sets(&scratch), scratch.path("out"));
+    let first = convert(&store, &out, &[]);
+    assert_eq!(first.code, 1, "{}", first.stderr);
+    let states = states(&out);
+    assert_eq!(states["whole/pytorch_model.bin.index.json"], "converted");
+    assert_eq!(states["cut/pytorch_model.bin.index.json"], "failed");
+    assert!(first.stderr.contains("pytorch_model-00002-of-00004.bin"), "{}", first.stderr);
+    assert!(!out.join("cut/model.safetensors.index.json").exists());
+    for folder in ["whole", "cache/snapshots/r1", "cache/snapshots/r2"] {
+        let index = out.join(folder).join("model.safetensors.index.json");
+        let verified = depickle(["verify".as_ref(), index.as_os_str()]);
+        assert_eq!(verified.code, 0, "{folder}: {}", verified.stderr);
+    }
+    let whole = tree(&out);
+    let second = convert(&store, &out, &[]);
+    // That a set is not complete is looked at again.
+    assert!(second.stderr.contains(&format!("{} done before", states.len() - 1)), "{}", second.stderr);
+    assert_same(&tree(&out), &whole);
+
+    // A file that is lost is made again, and what was never there may come.
+    fs::remove_file(out.join("whole/model-00001-of-00004.safetensors")).expect("an output");
+    fs::copy(store.join("whole/pytorch_model-00002-of-00004.bin"), store.join("cut/pytorch_model-00002-of-00004.bin")).expect("a copy");
+    let third = convert(&store, &out, &[]);
+    assert_eq!(third.code, 0, "{}", third.stderr);
+    assert!(whole.iter().all(|(name, bytes)| name == "depickle-report.json" || tree(&out).get(name) == Some(bytes)));
+    assert!(depickle(["verify".as_ref(), out.join("cut/model.safetensors.index.json").as_os_str()]).code == 0);
+}
+
+#[test]
+#[cfg(unix)]
+fn sets_are_split_again_as_one_by_themselves() {
+    let scratch = Scratch::new();
+    let (store, out) = (store_of_sets(&scratch), scratch.path("out"));
+    let run = convert(&store, &out, &["--max-shard-size", "3KB"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    let alone = scratch.path("alone/model.safetensors");
+    let index = store.join("whole/pytorch_model.bin.index.json");
+    let args = ["convert".into(), index, "-o".into(), alone.clone(), "--max-shard-size".into(), "3KB".into()];
+    assert_eq!(depickle(args).code, 0);
+    let expected: BTreeMap<String, Vec<u8>> =
+        tree(alone.parent().expect("a folder")).into_iter().filter(|(name, _)| !name.ends_with(".manifest.json")).collect();
+    assert!(expected.len() > 3, "{:?}", expected.keys());
+    for folder in ["whole", "cache/snapshots/r1", "cache/snapshots/r2"] {
+        let found = tree(&out.join(folder)).into_iter().filter(|(name, _)| !name.ends_with(".manifest.json")).collect();
+        assert_same(&found, &expected);
+        let verified = depickle(["verify".as_ref(), out.join(folder).join("model.safetensors.index.json").as_os_str()]);
+        assert_eq!(verified.code, 0, "{folder}: {}", verified.stderr);
+    }
+    // The files of the set are its own, and not inputs beside it.
+    assert_eq!(states(&out).len(), 3, "{:?}", states(&out));
+    let whole = tree(&out);
+    let second = convert(&store, &out, &["--max-shard-size", "3KB"]);
+    assert!(second.stderr.contains("3 done before"), "{}", second.stderr);
+    assert_same(&tree(&out), &whole);
+    // Left by a run that was killed before the index.
+    fs::remove_file(out.join("whole/model.safetensors.index.json")).expect("the index");
+    fs::remove_file(out.join("depickle-report.json")).expect("the report");
+    convert(&store, &out, &["--max-shard-size", "3KB"]);
+    assert_same(&tree(&out), &whole);
+}
