@@ -15,7 +15,8 @@ pub fn row(row: &Row) -> String {
     // Writing to a String cannot fail, here and below.
     let _ = match row.state {
         State::Converted => writeln!(text, "converted {path}{}", outputs(row)),
-        State::Planned if row.outputs.iter().any(|output| output.manifest.is_some()) => {
+        // What is copied is no container.
+        State::Planned if row.container.is_some() => {
             writeln!(text, "would convert {path}{}", outputs(row))
         }
         State::Planned => writeln!(text, "would copy {path}"),
@@ -50,14 +51,18 @@ fn said(reason: &Reason) -> String {
 }
 
 fn outputs(row: &Row) -> String {
-    let tensors = count(row.outputs.iter().map(|output| output.tensors).sum(), "tensor");
-    let size = bytes(row.outputs.iter().map(|output| output.bytes).sum());
+    let tensors: u64 = row.outputs.iter().map(|output| output.tensors).sum();
+    let size = match row.outputs.iter().map(|output| output.bytes).sum() {
+        n if tensors == 0 => bytes(n),
+        n => format!("{}, {}", count(tensors, "tensor"), bytes(n)),
+    };
     match &row.outputs[..] {
         [] => String::new(),
-        [output] => format!(" -> {} ({tensors}, {size})", printable(&output.path)),
+        [output] if output.bytes == 0 => format!(" -> {}", printable(&output.path)),
+        [output] => format!(" -> {} ({size})", printable(&output.path)),
         [first, ..] => {
             let all = count(row.outputs.len() as u64, "output");
-            format!(" -> {} ... ({all}, {tensors}, {size})", printable(&first.path))
+            format!(" -> {} ... ({all}, {size})", printable(&first.path))
         }
     }
 }
