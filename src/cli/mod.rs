@@ -5,6 +5,7 @@ mod inspect;
 mod options;
 mod printer;
 mod progress;
+mod report;
 mod sandbox;
 mod scan;
 mod store;
@@ -42,6 +43,7 @@ enum Command {
     Inspect(inspect::Args),
     Scan(scan::Args),
     Verify(verify::Args),
+    Report(report::Args),
 }
 
 /// Runs the command of this process.
@@ -56,6 +58,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, !cli.no_sandbox),
         Command::Scan(args) => scan::run(&args, !cli.no_sandbox),
         Command::Verify(args) => verify::run(&args, !cli.no_sandbox),
+        Command::Report(args) => report::run(&args, !cli.no_sandbox),
     };
     ExitCode::from(code)
 }
