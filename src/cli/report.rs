@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
+use depickle::Error;
 use depickle::filenames::folder_of;
 use depickle::report::{html, store as text};
 use depickle::store::merge::{self, Found};
@@ -25,7 +26,7 @@ enum Command {
 /// Merge the reports of the parts of a store, which several machines converted, into one
 #[derive(Debug, ClapArgs)]
 struct MergeArgs {
-    /// Reports of parts: depickle-report.1-of-16.json ...
+    /// Reports of parts: depickle-report.1-of-16.json ...; or the folder that they are in
     #[arg(required = true, value_name = "PART")]
     parts: Vec<PathBuf>,
 
@@ -73,12 +74,13 @@ pub(super) fn run(args: &Args, sandboxed: bool) -> u8 {
 }
 
 fn merge(args: &MergeArgs, sandboxed: bool) -> depickle::Result<String> {
+    let parts = parts(&args.parts)?;
     let mut access = Access::default();
-    args.parts.iter().for_each(|part| access.read(part));
+    parts.iter().for_each(|part| access.read(part));
     access.output(&args.output);
     if let Some(html) = &args.html {
         // For the manifests.
-        args.parts.iter().for_each(|part| access.read(folder_of(part)));
+        parts.iter().for_each(|part| access.read(folder_of(part)));
         access.output(html);
     }
     sandbox::enter(sandboxed, &access);
@@ -86,13 +88,34 @@ fn merge(args: &MergeArgs, sandboxed: bool) -> depickle::Result<String> {
         html::check(html, args.force)?;
     }
     let home = folder_of(&args.output);
-    let found = args.parts.iter().map(|part| Found::read(part)).collect::<depickle::Result<_>>()?;
+    let found = parts.iter().map(|part| Found::read(part)).collect::<depickle::Result<_>>()?;
     let report = merge::merge(found, home, args.partial)?;
-    merge::write(&args.output, &report, &args.parts, args.force)?;
+    merge::write(&args.output, &report, &parts, args.force)?;
     if let Some(html) = &args.html {
         html::write(html, &report, home, args.force)?;
     }
     Ok(text::summary(&report, 0, Some(&args.output)) + &html_said(args.html.as_deref()))
+}
+
+/// The reports that are named, and those of parts in folders that are.
+fn parts(named: &[PathBuf]) -> depickle::Result<Vec<PathBuf>> {
+    let mut parts = Vec::new();
+    for path in named {
+        if !path.is_dir() {
+            parts.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let entries = entries.map_err(|e| Error::usage(format!("cannot list {}: {e}", path.display())))?;
+        let mut found: Vec<PathBuf> =
+            entries.iter().filter(|entry| merge::is_part_name(&entry.file_name().to_string_lossy())).map(std::fs::DirEntry::path).collect();
+        if found.is_empty() {
+            return Err(Error::usage(format!("there is no report of a part in {}", path.display())));
+        }
+        found.sort();
+        parts.extend(found);
+    }
+    Ok(parts)
 }
 
 fn page(args: &HtmlArgs, sandboxed: bool) -> depickle::Result<String> {

@@ -54,6 +54,12 @@ impl Found {
     }
 }
 
+/// Whether a file is called as the report of a part is.
+pub fn is_part_name(name: &str) -> bool {
+    let part = name.strip_prefix("depickle-report.").and_then(|name| name.strip_suffix(".json"));
+    part.and_then(|part| part.split_once("-of-")).is_some_and(|(index, of)| [index, of].iter().all(|n| n.parse::<u64>().is_ok()))
+}
+
 /// Which parts of a store a report is about: `3/16`, or `1,3/16` for what was merged of a few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Parts {
@@ -231,6 +237,20 @@ mod tests {
         let report = merged(vec![part("b", Some("2/2"), &["b", "d"]), part("a", Some("1/2"), &["a", "c"])], false).unwrap();
         assert_eq!(report.inputs.iter().map(|row| &*row.path).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
         assert_eq!((report.part, report.totals.inputs, report.totals.input_bytes, report.totals.outputs), (None, 4, 40, 4));
+    }
+
+    #[test]
+    fn reports_of_parts_are_known_by_their_names() {
+        assert!(is_part_name("depickle-report.3-of-16.json"));
+        for name in [
+            "depickle-report.json",
+            "depickle-report.html",
+            "depickle-report.a-of-b.json",
+            "report.1-of-2.json",
+            "depickle-report.1-of-2.json.x",
+        ] {
+            assert!(!is_part_name(name), "{name}");
+        }
     }
 
     #[test]
