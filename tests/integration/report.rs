@@ -175,3 +175,34 @@ fn a_page_replaces_no_file_of_somebody_else_unless_it_is_told_so() {
     let one = run(&["convert"], &[&store.join("a/many.pt")], &html);
     assert!(one.code == 2 && one.stderr.contains("--html is for folders"), "{}", one.stderr);
 }
+
+/// The script of an array of Slurm jobs, as Slurm starts it: the number of the task and what `submit.sh` exports.
+#[test]
+#[cfg(unix)]
+fn the_slurm_script_converts_its_part() {
+    let scratch = Scratch::new();
+    let (store, out) = (store(&scratch), scratch.path("out"));
+    let program = Path::new(env!("CARGO_BIN_EXE_depickle")).parent().expect("its folder").display();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scaling/convert.sbatch");
+    for task in ["1", "2"] {
+        let mut command = std::process::Command::new("bash");
+        command.arg(&script).env("PATH", format!("{program}:{}", std::env::var("PATH").expect("a PATH")));
+        let done =
+            command.envs([("SLURM_ARRAY_TASK_ID", task), ("PARTS", "2")]).env("STORE", &store).env("OUT", &out).output().expect("bash");
+        assert!([Some(0), Some(1), Some(3)].contains(&done.status.code()), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let merged = run(&["report", "merge"], &[&out, Path::new("-o"), &out.join("depickle-report.json")], &[]);
+    assert_eq!(merged.code, 0, "{}", merged.stderr);
+    assert!(text(&out.join("depickle-report.json")).contains("a/pytorch_model.bin"));
+}
+
+#[test]
+fn the_jobs_for_kubernetes_say_one_number_of_parts() {
+    let job = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scaling/job.yaml"));
+    let number = |before: &str| {
+        let rest = job.split_once(before).expect("the field").1;
+        rest.chars().skip_while(|c| *c == ' ').take_while(char::is_ascii_digit).collect::<String>()
+    };
+    let parts = number("completions:");
+    assert_eq!([number("parallelism:"), number("maxFailedIndexes:"), number("env/")], [&*parts, &*parts, &*parts]);
+}

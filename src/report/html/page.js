@@ -50,7 +50,7 @@
     const first = input.outputs[0], worst = Math.max(-1, ...findings.map((finding) => SEVERITIES.indexOf(finding.severity)));
     const outcome = reasons.length && (!first || STATES.indexOf(input.state) > 3) ? reasons[0].message : first ? first.path : '';
     const texts = [input.path, also, input.container, input.sha256, input.state, input.outputs.map((o) => [o.path, o.member, o.sha256]),
-      reasons.map((r) => [r.reason, r.message, r.member]), findings.map((f) => [f.kind, f.global, f.message])];
+      reasons.map((r) => [r.reason, r.message, r.member]), findings.map((f) => [f.kind, f.severity, f.global, f.message])];
     return {
       index, input, reasons, findings, also, worst, outcome, container: input.container || '',
       more: input.outputs.length > 1 && outcome === first.path ? input.outputs.length - 1 : 0,
@@ -124,6 +124,8 @@
       view.page += by;
       draw();
       byId('files-title').scrollIntoView();
+      // Of those that were drawn anew, the same one or, at an end, the other.
+      [...byId('pages').querySelectorAll('button:enabled')].at(by < 0 ? 0 : -1).focus({ preventScroll: true });
     } }, label);
     byId('pages').replaceChildren(turn(-1, 'Previous'), make('span', {}, 'page ' + thousands(view.page + 1) + ' of ' + thousands(pages)), turn(1, 'Next'));
     for (const [i, head] of [...byId('head').children].entries()) {
@@ -267,7 +269,7 @@
     return { cut, parts };
   }
   function branch({ cut, parts }) {
-    return listInSteps([...parts].map(([part, tensors]) => () => {
+    return listInSteps([...parts].sort(([a], [b]) => collator.compare(a, b)).map(([part, tensors]) => () => {
       if (tensors.length === 1) return leaf(tensors[0], cut);
       // What all of them go on with is one step.
       let label = part, below = fold(tensors, cut + part.length);
