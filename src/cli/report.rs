@@ -7,6 +7,7 @@ use depickle::Error;
 use depickle::filenames::folder_of;
 use depickle::report::{html, store as text};
 use depickle::store::merge::{self, Found};
+use depickle::text::printable;
 
 use super::sandbox::{self, Access};
 
@@ -94,7 +95,8 @@ fn merge(args: &MergeArgs, sandboxed: bool) -> depickle::Result<String> {
     if let Some(html) = &args.html {
         html::write(html, &report, home, args.force)?;
     }
-    Ok(text::summary(&report, 0, Some(&args.output)) + &html_said(args.html.as_deref()))
+    let part = report.part.as_ref().map(|part| format!("parts are missing: it has {}\n", printable(part))).unwrap_or_default();
+    Ok(text::summary(&report, 0, Some(&args.output)) + &part + &html_said(args.html.as_deref()))
 }
 
 /// The reports that are named, and those of parts in folders that are.
@@ -132,5 +134,5 @@ fn page(args: &HtmlArgs, sandboxed: bool) -> depickle::Result<String> {
 
 /// The line that says where the page is.
 pub(super) fn html_said(page: Option<&Path>) -> String {
-    page.map(|page| format!("its page is {}\n", depickle::text::printable(&page.to_string_lossy()))).unwrap_or_default()
+    page.map(|page| format!("its page is {}\n", printable(&page.to_string_lossy()))).unwrap_or_default()
 }

@@ -67,7 +67,12 @@ pub fn page(report: &Report, home: &Path, out: &mut impl Write) -> io::Result<()
             (_, "style") => out.write_all(STYLE.as_bytes())?,
             (_, "script") => out.write_all(SCRIPT.as_bytes())?,
             (_, "store") => out.write_all(store(report).as_bytes())?,
-            (_, "verdict") => out.write_all(verdict(&report.totals).as_bytes())?,
+            (_, "verdict") => {
+                out.write_all(verdict(&report.totals).as_bytes())?;
+                if let Some(part) = &report.part {
+                    write!(out, " This is part {} of the store only.", escaped(part))?;
+                }
+            }
             (_, "sums") => sums(report, out)?,
             (_, "states") => states(&report.totals, out)?,
             (_, "facts") => facts(report, out)?,

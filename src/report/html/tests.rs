@@ -1,7 +1,5 @@
 //! Whole pages, of reports with names that are made to break out.
 
-#![cfg(test)]
-
 use serde_json::{Value, json};
 
 use super::*;
