@@ -91,9 +91,25 @@ const MANIFEST: &str = "the manifest";
 
 /// Whether a file starts as manifests do.
 pub(crate) fn is_manifest(path: &Path) -> bool {
+    starts_with(path, MANIFEST_START)
+}
+
+fn starts_with(path: &Path, expected: &[u8]) -> bool {
     let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MANIFEST_START.len() as u64).read_to_end(&mut start));
-    read.is_ok() && start == MANIFEST_START
+    let read = File::open(path).and_then(|file| file.take(expected.len() as u64).read_to_end(&mut start));
+    read.is_ok() && start == expected
+}
+
+/// Checks that a file of its own, not one beside an output, may be written: nothing is there, or one that starts as this program's do.
+///
+/// # Errors
+/// `usage` when it is no file; `output-exists` when it is somebody's, unless `replace`.
+pub(crate) fn check_free(path: &Path, start: &[u8], replace: bool) -> Result<()> {
+    match path.metadata() {
+        Ok(there) if !there.is_file() => Err(error::not_a_file(path)),
+        Ok(_) if !replace && !starts_with(path, start) => Err(error::output_exists(path)),
+        _ => Ok(()),
+    }
 }
 
 /// A file that is being written and not yet visible; dropping it removes it.

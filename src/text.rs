@@ -81,7 +81,8 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
-fn is_unsafe(c: char) -> bool {
+/// Whether a character steers what is shown, or is not to be seen.
+pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

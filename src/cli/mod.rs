@@ -6,6 +6,7 @@ mod open_files;
 mod options;
 mod printer;
 mod progress;
+mod report;
 mod sandbox;
 mod scan;
 mod store;
@@ -43,6 +44,7 @@ enum Command {
     Inspect(inspect::Args),
     Scan(scan::Args),
     Verify(verify::Args),
+    Report(report::Args),
 }
 
 /// Runs the command of this process.
@@ -58,6 +60,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, !cli.no_sandbox),
         Command::Scan(args) => scan::run(&args, !cli.no_sandbox),
         Command::Verify(args) => verify::run(&args, !cli.no_sandbox),
+        Command::Report(args) => report::run(&args, !cli.no_sandbox),
     };
     ExitCode::from(code)
 }

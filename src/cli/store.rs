@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use depickle::filenames::{Identity, resolved};
 use depickle::jobs::Jobs;
 use depickle::progress::Progress;
-use depickle::report::{json, store as report};
+use depickle::report::{html, json, store as report};
 use depickle::store::record::{Row, State};
 use depickle::store::{Entry, Link, Listener, Part, Roots, Store, StoreOptions};
 use depickle::{ConvertOptions, Error};
@@ -55,6 +55,10 @@ pub(super) struct StoreArgs {
     /// Compare what earlier runs did with its digests again
     #[arg(long)]
     recheck: bool,
+
+    /// Write the report as a page for people too, which needs no network
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,6 +83,7 @@ impl StoreArgs {
             ("--exclude-files", !self.exclude_files.is_empty()),
             ("--shard", self.shard.is_some()),
             ("--recheck", self.recheck),
+            ("--html", self.html.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
     }
@@ -96,6 +101,7 @@ fn try_run(args: &convert::Args, convert: ConvertOptions, sandboxed: bool) -> de
     stop_requested();
     let (home, roots) = (home(args)?, roots(args)?);
     let entries = Roots { without: Some(home.clone()).filter(|_| !args.store.in_place), ..roots }.walk()?;
+    let force = convert.force;
     let mut options = StoreOptions {
         convert,
         jobs: Jobs::new(args.jobs, args.threads),
@@ -110,6 +116,9 @@ fn try_run(args: &convert::Args, convert: ConvertOptions, sandboxed: bool) -> de
         in_place: args.store.in_place,
         dry_run: args.dry_run,
     };
+    if let Some(page) = &args.store.html {
+        html::check(page, force)?;
+    }
     options.convert.sandbox = sandbox::enter(sandboxed, &access(args, &home, &entries));
     let of = if args.inputs.len() == 1 { args.inputs[0].clone() } else { PathBuf::from(".") };
     let store = Store::open(entries, &of, &home, options)?;
@@ -120,6 +129,9 @@ fn try_run(args: &convert::Args, convert: ConvertOptions, sandboxed: bool) -> de
         super::print(&(json::line(&json::StoreEvent::Start { files, bytes, done_before: before }) + "\n"));
     }
     let report = store.run(&screen)?;
+    if let Some(page) = &args.store.html {
+        html::write(page, &report, &home, force)?;
+    }
     let place = Some(report_path.as_path()).filter(|_| !args.dry_run);
     drop(screen.board);
     let printed = screen.worst.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +139,7 @@ fn try_run(args: &convert::Args, convert: ConvertOptions, sandboxed: bool) -> de
         let report_path = place.map(|place| place.to_string_lossy().into_owned());
         super::print(&(json::line(&json::StoreEvent::End { totals: &report.totals, report: report_path }) + "\n"));
     } else if !args.quiet {
-        super::say(&report::summary(&report, before, place));
+        super::say(&(report::summary(&report, before, place) + &super::report::html_said(args.store.html.as_deref())));
     }
     Ok(report.exit_code().max(printed))
 }
@@ -193,6 +205,9 @@ fn access(args: &convert::Args, home: &Path, entries: &[Entry]) -> Access {
             access.temporary();
         }
         false => access.store(home),
+    }
+    if let Some(page) = &args.store.html {
+        access.output(page);
     }
     access
 }

@@ -6,6 +6,7 @@
 
 mod journal;
 mod links;
+pub mod merge;
 mod part;
 pub mod record;
 mod settings;

@@ -18,6 +18,8 @@ struct Scheduler {
     lowest: Option<&'static str>,
     step: Option<&'static str>,
     of: Option<&'static str>,
+    /// The number of the first part where N is given: of an array that is run again in part, the lowest number is not that of the first.
+    first: u64,
 }
 
 const SCHEDULERS: &[Scheduler] = &[
@@ -26,9 +28,10 @@ const SCHEDULERS: &[Scheduler] = &[
         lowest: Some("SLURM_ARRAY_TASK_MIN"),
         step: Some("SLURM_ARRAY_TASK_STEP"),
         of: Some("SLURM_ARRAY_TASK_COUNT"),
+        first: 1,
     },
     // Kubernetes counts from 0 and does not tell how many there are.
-    Scheduler { number: "JOB_COMPLETION_INDEX", lowest: None, step: None, of: None },
+    Scheduler { number: "JOB_COMPLETION_INDEX", lowest: None, step: None, of: None, first: 0 },
 ];
 
 impl Part {
@@ -85,16 +88,12 @@ fn from_scheduler(of: Option<u64>, variable: impl Fn(&str) -> Option<String>) ->
     };
     let read = |name: Option<&'static str>| name.and_then(|name| Some((name, variable(name)?)));
     let read = |name, default| read(name).map_or(Ok(default), |(name, text)| number(&text, name));
-    let (index, lowest) = (number(&text, scheduler.number)?, read(scheduler.lowest, 0)?);
-    let step = read(scheduler.step, 1)?.max(1);
-    let of = match of {
-        Some(of) => of,
-        None => match read(scheduler.of, 0)? {
-            0 => return Err(wrong(&format!("{} does not tell how many parts there are; write --shard env/N", scheduler.number))),
-            of => of,
-        },
-    };
-    Ok((index.saturating_sub(lowest) / step + 1, of))
+    let index = number(&text, scheduler.number)?;
+    match (of, read(scheduler.of, 0)?) {
+        (Some(of), _) => Ok(((index + 1).saturating_sub(scheduler.first), of)),
+        (None, 0) => Err(wrong(&format!("{} does not tell how many parts there are; write --shard env/N", scheduler.number))),
+        (None, of) => Ok((index.saturating_sub(read(scheduler.lowest, 0)?) / read(scheduler.step, 1)?.max(1) + 1, of)),
+    }
 }
 
 fn number(text: &str, what: &str) -> Result<u64> {
@@ -138,7 +137,10 @@ mod tests {
             ("SLURM_ARRAY_TASK_COUNT", "5"),
         ];
         assert_eq!(part("env", &slurm).unwrap(), Part { index: 3, of: 5 });
-        assert_eq!(part("env/8", &slurm).unwrap(), Part { index: 3, of: 8 });
+        // One task of an array of 16 again: `sbatch --array=7`.
+        let again = [("SLURM_ARRAY_TASK_ID", "7"), ("SLURM_ARRAY_TASK_MIN", "7"), ("SLURM_ARRAY_TASK_COUNT", "1")];
+        assert_eq!(part("env/16", &again).unwrap(), Part { index: 7, of: 16 });
+        assert!(part("env/16", &[("SLURM_ARRAY_TASK_ID", "0")]).is_err(), "parts are counted from 1");
         assert_eq!(part("env/8", &[("JOB_COMPLETION_INDEX", "0")]).unwrap(), Part { index: 1, of: 8 });
         for (text, variables) in [("env", &[][..]), ("env", &[("JOB_COMPLETION_INDEX", "0")]), ("env/2", &[("JOB_COMPLETION_INDEX", "2")])]
         {

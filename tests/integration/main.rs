@@ -19,6 +19,7 @@ mod outputs;
 mod python_dump;
 mod record;
 mod remade;
+mod report;
 mod sandbox;
 mod sarif;
 mod sets;
