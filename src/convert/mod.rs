@@ -108,7 +108,10 @@ fn check_targets(inputs: &[&Path], output: &Path, options: &ConvertOptions) -> R
 
 /// Checks the names of the outputs, now that their number is known.
 fn checked(prepared: Prepared, output: &Path, options: &ConvertOptions) -> Result<Prepared> {
-    prepared.targets(output, options).map(|_| prepared)
+    match options.max_shard_size {
+        None => Ok(prepared),
+        Some(_) => prepared.targets(output, options).map(|_| prepared),
+    }
 }
 
 /// Plans for any purpose; to inspect a file, nothing refuses it.

@@ -6,6 +6,7 @@
 //! the same work alone. What comes out does not depend on how many there are, and neither does the error that is reported.
 
 mod ahead;
+mod buffers;
 mod bytes;
 mod parts;
 mod state;
@@ -15,6 +16,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 pub(crate) use ahead::{Ahead, Begun};
+pub(crate) use buffers::Buffer;
 pub(crate) use bytes::Bytes;
 use parts::segments;
 pub(crate) use parts::{CHUNK_BYTES, Chunk, Parts, pieces};
@@ -142,14 +144,10 @@ impl<'a> Shared<'a> {
             }
             match job {
                 Job::Fill { track, index, chunk, mut buffer } => {
-                    if buffer.len() < chunk.bytes {
-                        // Pages of zeros from the system cost less than writing zeros.
-                        buffer = vec![0; chunk.bytes];
-                    }
                     let (lane, feed) = self.feeds[track];
                     let kept = fillers[lane].take().filter(|(of, _)| *of == track);
                     let (_, filler) = fillers[lane].insert(kept.unwrap_or_else(|| (track, feed.filler())));
-                    let filled = filler.fill(&chunk, &mut buffer[..chunk.bytes]);
+                    let filled = filler.fill(&chunk, buffer.make(chunk.bytes));
                     self.ended(|state| state.filled(track, index, buffer, filled));
                 }
                 Job::Digest(mut one, None) => {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::parts::{CHUNK_BYTES, Chunk, chunk_after};
-use super::{Digests, Run};
+use super::{Buffer, Digests, Run};
 use crate::digest::{Sha, Stream};
 use crate::error::{self, Error, Result};
 use crate::pipeline::Parts;
@@ -23,7 +23,7 @@ const LOW_CHUNKS: usize = AHEAD_CHUNKS / 2;
 
 /// What a thread does next.
 pub(super) enum Job {
-    Fill { track: usize, index: u64, chunk: Chunk, buffer: Vec<u8> },
+    Fill { track: usize, index: u64, chunk: Chunk, buffer: Buffer },
     Digest(Box<Digesting>, Option<Box<Digesting>>),
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Digesting {
     pub each: bool,
     index: u64,
     pub chunk: Chunk,
-    pub bytes: Arc<Vec<u8>>,
+    pub bytes: Arc<Buffer>,
     pub state: Digester,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Digester {
 pub(super) struct State<'a> {
     tracks: Vec<Track<'a>>,
     /// Buffers that are free.
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Buffer>,
     /// Threads that wait for something to do.
     pub waiting: usize,
     /// Threads that do something.
@@ -81,7 +81,7 @@ struct Track<'a> {
 struct Slot {
     chunk: Chunk,
     /// `None` until it is filled.
-    bytes: Option<Arc<Vec<u8>>>,
+    bytes: Option<Arc<Buffer>>,
 }
 
 /// How far a digest is.
@@ -135,7 +135,7 @@ impl<'a> State<'a> {
         self.running -= 1;
     }
 
-    pub fn filled(&mut self, track: usize, index: u64, buffer: Vec<u8>, result: Result<()>) {
+    pub fn filled(&mut self, track: usize, index: u64, buffer: Buffer, result: Result<()>) {
         match result {
             Err(error) => self.fail(self.rank(track, index), error),
             Ok(()) => {
@@ -286,7 +286,7 @@ impl<'a> Track<'a> {
     }
 
     /// Forgets the chunks that all digests are past.
-    fn release(&mut self, spare: &mut Vec<Vec<u8>>) {
+    fn release(&mut self, spare: &mut Vec<Buffer>) {
         while self.ring.front().is_some_and(|slot| slot.bytes.is_some()) {
             let first = self.n_past();
             if self.digests.iter().any(|digest| digest.index <= first) {

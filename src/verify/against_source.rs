@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use super::header::{self, Expected};
 use crate::checkpoint::Checkpoint;
 use crate::error::{self, Result};
-use crate::pipeline::{CHUNK_BYTES, Chunk, pieces};
+use crate::pipeline::{Buffer, CHUNK_BYTES, Chunk, pieces};
 use crate::plan::Plan;
 use crate::source::{Region, Source};
 use crate::verify::Verified;
@@ -33,7 +33,7 @@ impl ReadBack {
 
     /// Compares chunks of the data with the source, for one thread.
     pub fn checker<'a>(&'a self, output: &'a Output<'a>) -> Box<dyn Checker + 'a> {
-        Box::new(Comparison { read_back: self, output, written: Vec::new(), expected: Vec::new() })
+        Box::new(Comparison { read_back: self, output, written: Buffer::default(), expected: Buffer::default() })
     }
 
     /// Compares the header with the plan, and with what the safetensors library reads in it.
@@ -129,8 +129,8 @@ impl Write for Same<'_> {
 struct Comparison<'a> {
     read_back: &'a ReadBack,
     output: &'a Output<'a>,
-    written: Vec<u8>,
-    expected: Vec<u8>,
+    written: Buffer,
+    expected: Buffer,
 }
 
 impl Checker for Comparison<'_> {
@@ -139,8 +139,7 @@ impl Checker for Comparison<'_> {
         // The pieces of a chunk are read in one go; a chunk that is longer than usual is one piece.
         let is_read = chunk.bytes <= CHUNK_BYTES;
         if is_read {
-            self.written.resize(chunk.bytes.max(self.written.len()), 0);
-            self.read_back.whole.read_at(data + chunk.at, &mut self.written[..chunk.bytes])?;
+            self.read_back.whole.read_at(data + chunk.at, self.written.make(chunk.bytes))?;
         }
         let mut before = 0;
         for piece in pieces(self.output, *chunk) {
@@ -156,16 +155,15 @@ impl Checker for Comparison<'_> {
             while done < piece.bytes {
                 let bytes = (piece.bytes - done).min(at_once);
                 if !is_read {
-                    self.written.resize(bytes.max(self.written.len()), 0);
-                    self.read_back.whole.read_at(start + done as u64, &mut self.written[..bytes])?;
+                    self.read_back.whole.read_at(start + done as u64, self.written.make(bytes))?;
                 }
                 let written = if is_read { &self.written[before + done..][..bytes] } else { &self.written[..bytes] };
                 let inside = piece.inside + done as u64;
                 let difference = match &elements {
                     None => {
-                        self.expected.resize(bytes.max(self.expected.len()), 0);
-                        let expected = &mut self.expected[..bytes];
+                        let expected = self.expected.make(bytes);
                         region.read_at(tensor.view.offset() + inside, expected)?;
+                        let expected = &*expected;
                         (written != expected).then(|| written.iter().zip(expected).take_while(|(a, b)| a == b).count())
                     }
                     Some(elements) => elements.first_difference(inside, written),
