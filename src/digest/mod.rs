@@ -6,6 +6,8 @@ mod stream;
 pub(crate) use checksums::Checksums;
 pub(crate) use stream::{Lane, Segment, Stream};
 
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
 use crate::container::{Member, check_crc};
@@ -13,7 +15,7 @@ use crate::error::{self, Result};
 use crate::finding::Finding;
 use crate::limits::ReadOptions;
 use crate::progress::Progress;
-use crate::source::Region;
+use crate::source::{Region, Source};
 
 /// Bytes read at a time; small enough that the digests find them in cache.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -74,6 +76,14 @@ pub(crate) fn region(region: &Region, progress: &dyn Progress) -> Result<Sha> {
         }
     }
     Ok(hasher.finish())
+}
+
+/// The digest of a file.
+///
+/// # Errors
+/// Those of [`region`], and when it cannot be opened.
+pub(crate) fn file(path: &Path, progress: &dyn Progress) -> Result<Sha> {
+    region(&Region::file(&Source::open(path)?), progress)
 }
 
 /// Checks the checksums of members that nothing else will read to their end: they are compressed, or in another file than

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 
 use crate::convert::ConvertOptions;
+use crate::digest;
 use crate::error::{self, Code, Result};
 use crate::filenames;
 use crate::index::ShardIndex;
@@ -132,11 +133,16 @@ impl Store {
         self.done.iter().enumerate().filter(|(_, done)| done.is_none()).map(|(unit, _)| unit)
     }
 
-    /// What became of a unit, if nothing is left to do: the file is the one that the row is about, and its outputs are there.
+    /// What became of a unit, if nothing is left to do.
     fn is_done(&self, unit: &Unit) -> Option<Row> {
+        if self.options.recheck || self.options.dry_run { None } else { self.recorded(unit) }
+    }
+
+    /// What the record says of a unit, if it is about the file as it is now, and its outputs are there.
+    fn recorded(&self, unit: &Unit) -> Option<Row> {
         let (row, same_version) = self.history.get(unit.name())?;
         let others = || unit.names[1..].iter().map(|entry| &entry.name).eq(&row.also);
-        if self.options.dry_run || !is_same(row, unit) || !others() || (self.options.recheck && row.state != State::Converted) {
+        if !is_same(row, unit) || !others() {
             return None;
         }
         let in_place = |path: &str, bytes: Option<u64>| {
@@ -158,9 +164,7 @@ impl Store {
             _ => true,
         };
         let is_done = match (row.state, &unit.what) {
-            (State::Converted, What::Checkpoint | What::Set(_)) => {
-                is_named() && is_there() && (!self.options.recheck || self.is_as_recorded(row))
-            }
+            (State::Converted, What::Checkpoint | What::Set(_)) => is_named() && is_there(),
             (State::Copied, What::Other) => self.options.copy_rest && is_there(),
             (State::Skipped, What::Other) => !self.options.copy_rest,
             // Another version may read it, and another day the disk.
@@ -173,10 +177,23 @@ impl Store {
         is_done.then(|| row.clone())
     }
 
-    /// Compares outputs and source with the digests of the manifests.
-    fn is_as_recorded(&self, row: &Row) -> bool {
-        let mut manifests = row.outputs.iter().filter_map(|output| output.manifest.as_ref());
-        manifests.all(|manifest| verify::check_manifest(&self.home.join(manifest), &()).is_ok_and(|report| report.source_checked))
+    /// What the record says of a unit, if all digests in it are still those of the files.
+    fn rechecked(&self, unit: &Unit, progress: &dyn Progress) -> Option<Row> {
+        let row = self.recorded(unit)?;
+        let is_same = match row.state {
+            State::Converted => row
+                .outputs
+                .iter()
+                .filter_map(|output| output.manifest.as_ref())
+                .all(|manifest| verify::check_manifest(&self.home.join(manifest), progress).is_ok_and(|report| report.source_checked)),
+            State::Copied => {
+                let copies = row.outputs.iter().map(|output| self.home.join(&output.path));
+                let mut files = copies.chain([unit.entry().path.clone()]);
+                files.all(|file| digest::file(&file, progress).is_ok_and(|sha| Some(sha.to_string()) == row.sha256))
+            }
+            _ => false,
+        };
+        is_same.then_some(row)
     }
 
     /// Does what is left to do, and gives the report, which is written unless this is a dry run.
@@ -235,6 +252,11 @@ impl Store {
             let mut options = self.options.convert.clone();
             options.threads = turn.threads();
             let progress = OnTurn::new(listener.file(unit.name(), unit.bytes()), turn);
+            if self.options.recheck
+                && let Some(row) = self.rechecked(unit, &progress)
+            {
+                return Ok(Some(row));
+            }
             let Ended { row, is_full: full } = worker.work(unit, self.before(unit), &options, &progress);
             drop(progress);
             is_full.fetch_or(full, Ordering::Relaxed);
@@ -297,9 +319,10 @@ impl Store {
 
     /// Checks that the disk has room for the outputs. Most are as large as their inputs; only when that is too much the plans are asked.
     fn check_room(&self) -> Result<()> {
-        let (_, bytes) = self.to_do();
+        let left = || self.left().map(|unit| &self.units[unit]).filter(|unit| !self.options.recheck || self.recorded(unit).is_none());
+        let bytes = left().map(Unit::bytes).sum();
         let Some(free) = output::free_bytes_in(&self.home).filter(|free| *free < bytes) else { return Ok(()) };
-        let needed: u64 = self.left().map(|unit| self.planned_bytes(&self.units[unit])).sum();
+        let needed: u64 = left().map(|unit| self.planned_bytes(unit)).sum();
         match needed > free {
             true => Err(error::no_room(&self.home, needed, free)),
             false => Ok(()),

@@ -17,7 +17,6 @@ use crate::manifest;
 use crate::progress::Progress;
 use crate::scan;
 use crate::set;
-use crate::source::{Region, Source};
 use crate::store::StoreOptions;
 use crate::store::links;
 use crate::store::record::{OutputRow, Reason, Row, State, note_source};
@@ -286,7 +285,7 @@ impl Work<'_> {
 
 /// Whether a file is a copy of another one, as a run leaves it that does not come to note it.
 fn same_content(one: &Path, other: &Path, progress: &dyn Progress) -> bool {
-    let digest = |path: &Path| Source::open(path).and_then(|source| Ok((source.len(), digest::region(&Region::file(&source), progress)?)));
+    let digest = |path: &Path| digest::file(path, progress);
     match (one.metadata(), other.metadata()) {
         (Ok(a), Ok(b)) if a.len() == b.len() => digest(one).is_ok_and(|a| digest(other).is_ok_and(|b| a == b)),
         _ => false,

@@ -90,3 +90,25 @@ fn the_records_of_a_bundle_do_not_repeat_all_of_it_for_each_checkpoint() {
     assert_eq!(count(10), (10, false));
     assert_eq!(count(40_010), (40_000, true));
 }
+
+#[test]
+fn a_bundle_may_hold_so_many_checkpoints_and_of_its_errors_the_first_are_listed() {
+    let zip = |n: usize, content: &[u8]| {
+        let entry = |i: usize| Entry { name: format!("{i}.pkl").into_bytes(), data: content.to_vec(), ..Entry::default() };
+        Zip { entries: (0..n).map(entry).collect(), ..Zip::default() }.file()
+    };
+    let (run, said) = scan(&zip(3, &pickle(b"N")), &["--limit", "checkpoints=2"]);
+    assert_eq!((run.code, said["reason"].as_str()), (1, Some("limit-exceeded")), "{said}");
+    assert!(said["message"].as_str().is_some_and(|message| message.contains("checkpoints")), "{said}");
+    let (_, said) = scan(&zip(3, &pickle(b"N")), &["--limit", "checkpoints=3"]);
+    assert_eq!(said["reason"], Value::Null, "{said}");
+    // Each of them is cut.
+    let (_, said) = scan(&zip(1_200, b"\x80\x02X\xff\0\0\0x"), &[]);
+    let errors = said["errors"].as_array().expect("errors");
+    assert_eq!(errors.len(), 1_001);
+    assert!(
+        errors.last().is_some_and(|last| last["message"].as_str().is_some_and(|text| text.contains("more of the file"))),
+        "{:?}",
+        errors.last()
+    );
+}

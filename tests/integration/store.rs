@@ -201,15 +201,19 @@ fn what_changed_is_converted_again_and_what_is_somebody_elses_is_kept() {
 fn rechecking_finds_an_output_that_was_changed() {
     let scratch = Scratch::new();
     let (store, out) = (store(&scratch), scratch.path("out"));
-    convert(&store, &out, &[]);
+    convert(&store, &out, &["--copy-rest"]);
     let whole = tree(&out);
     let output = out.join("models/a/model.safetensors");
     let mut bytes = fs::read(&output).expect("an output");
     *bytes.last_mut().expect("a byte") ^= 1;
     fs::write(&output, bytes).expect("a file");
-    assert!(convert(&store, &out, &[]).stderr.contains("9 done before"));
+    assert!(convert(&store, &out, &["--copy-rest"]).stderr.contains("9 done before"));
     assert!(tree(&out) != whole);
-    let run = convert(&store, &out, &["--recheck"]);
+    let times = |name: &str| fs::metadata(out.join(name)).and_then(|metadata| metadata.modified()).expect("a time");
+    let untouched = ["models/a/config.json", "models/b/mixed.pt.safetensors"];
+    let before = untouched.map(times);
+    let run = convert(&store, &out, &["--recheck", "--copy-rest"]);
+    assert_eq!(untouched.map(times), before, "what is as recorded was written again");
     assert!(run.stderr.contains("converted models/a/pytorch_model.bin"), "{}", run.stderr);
     assert!(!run.stderr.contains("converted models/b"), "{}", run.stderr);
     assert_same(&tree(&out), &whole);
