@@ -281,6 +281,12 @@ pub(crate) fn within(cause: &io::Error) -> Option<Error> {
     cause.get_ref()?.downcast_ref::<Error>().cloned()
 }
 
+/// A file stands where this program keeps a record, and is none.
+pub(crate) fn not_ours(path: &Path) -> Error {
+    Error::usage(format!("{} is no record of this program, and stands where it would be", quoted(&path.to_string_lossy(), 300)))
+        .help("move it away, or choose another folder for the outputs")
+}
+
 /// The disk became full before all files of a store were converted.
 pub(crate) fn disk_full(left: u64) -> Error {
     Error::new(Code::Io, format!("the disk is full; {} not converted", crate::text::count(left, "file")))

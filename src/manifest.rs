@@ -55,18 +55,32 @@ impl Manifest {
     }
 }
 
+/// What a manifest says of its files, without all that it says of tensors.
+#[derive(Deserialize)]
+struct Names {
+    source: Named,
+    outputs: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    path: String,
+}
+
+impl Names {
+    fn read(path: &Path) -> Option<Names> {
+        serde_json::from_slice(&crate::source::Source::open(path).ok()?.map().ok()?).ok()
+    }
+}
+
 /// The source that the manifest in a file names; `None` when it is no manifest.
 pub(crate) fn source_of(path: &Path) -> Option<PathBuf> {
-    #[derive(Deserialize)]
-    struct Start {
-        source: Named,
-    }
-    #[derive(Deserialize)]
-    struct Named {
-        path: String,
-    }
-    let start: Start = serde_json::from_slice(&crate::source::Source::open(path).ok()?.map().ok()?).ok()?;
-    Some(filenames::folder_of(path).join(start.source.path))
+    Names::read(path).map(|names| filenames::folder_of(path).join(names.source.path))
+}
+
+/// The name of the output that the manifest in a file is about; `None` when it is no manifest.
+pub(crate) fn output_of(path: &Path) -> Option<String> {
+    Names::read(path)?.outputs.into_iter().next().map(|output| output.path)
 }
 
 /// JSON in which the fields of the outermost value and the records in them have lines of their own, and everything

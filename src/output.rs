@@ -96,6 +96,10 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
 
 fn starts_with(path: &Path, expected: &[u8]) -> bool {
     let mut start = Vec::new();
+    // Opening a pipe would wait for its writer.
+    if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
     let read = File::open(path).and_then(|file| file.take(expected.len() as u64).read_to_end(&mut start));
     read.is_ok() && start == expected
 }
@@ -397,6 +401,9 @@ impl Drop for NewFolders {
 
 /// Removes a folder and those in it, as far as there is no file in them.
 pub(crate) fn remove_empty(folder: &Path) {
+    if folder.is_symlink() {
+        return;
+    }
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).for_each(|entry| remove_empty(&entry.path()));
     // Fails for a folder with something in it, which is what is wanted.

@@ -99,7 +99,8 @@ fn sweep(folder: &Path, mine: Option<&File>) {
     }
 }
 
-fn is_temporary(name: &str) -> bool {
+/// Whether a file is called as temporary files are.
+pub(crate) fn is_temporary(name: &str) -> bool {
     let random = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
     random.is_some_and(|random| random.len() == RANDOM_CHARS && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }

@@ -6,7 +6,7 @@ mod set;
 use std::path::{Path, PathBuf};
 
 use crate::convert::{ConvertOptions, Converted, prepare_input, prepare_packaged};
-use crate::error::{Code, Error, Result};
+use crate::error::{self, Code, Error, Result};
 use crate::filenames;
 use crate::input::Input;
 use crate::ledger::Ledger;
@@ -91,7 +91,12 @@ pub fn convert(
         }
         (Some(names), Some(folder)) => {
             let outputs: Vec<PathBuf> = names.iter().map(|name| folder.join(filenames::packaged_output(name))).collect();
-            let claimed = claim(&outputs).into_iter().zip(&outputs).map(|(mine, output)| mine.map_err(|_| Error::outputs_collide(output)));
+            let claimed = claim(&outputs).into_iter().zip(&outputs).map(|(mine, output)| {
+                mine.map_err(|error| match error.code() {
+                    Code::OutputExists => error,
+                    _ => Error::outputs_collide(output),
+                })
+            });
             work.unpack(input, &opened, names.iter().zip(&outputs).zip(claimed), each);
         }
         _ => {
@@ -127,6 +132,10 @@ impl Work<'_> {
     ) {
         let (mut any, mut empty) = (false, Vec::new());
         for (index, ((name, output), claimed)) in checkpoints.enumerate() {
+            if self.progress.cancelled() {
+                let outcome = Outcome::Refused(error::interrupted());
+                return each(Done { input: input.join(name), output: output.clone(), outcome });
+            }
             let prepared = claimed.and_then(|()| prepare_packaged(opened, index, output, self.options));
             let (shown, written) = (input.join(name), output.clone());
             let done = move |outcome| Done { input: shown, output: written, outcome };
@@ -138,9 +147,6 @@ impl Work<'_> {
                     let outcome = prepared.and_then(|prepared| self.write(prepared, output)).unwrap_or_else(Outcome::Refused);
                     each(done(outcome));
                 }
-            }
-            if self.progress.cancelled() {
-                return;
             }
         }
         for (done, error) in empty {

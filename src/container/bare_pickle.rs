@@ -53,11 +53,14 @@ fn may_go_on(head: &[u8]) -> bool {
 /// Whether the first line is a number in another spelling than Python writes.
 fn is_odd_number(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let is_number = |digits: &[u8]| {
-        digits.iter().any(u8::is_ascii_digit)
-            && digits.iter().all(|byte| b" \t+-_.xXoOeEabcdefABCDEFL\0\r".contains(byte) || byte.is_ascii_digit())
-    };
-    matches!(line, [b'I' | b'L' | b'F' | b'p' | b'g', digits @ ..] if is_number(digits))
+    let [b'I' | b'L' | b'F' | b'p' | b'g', number @ ..] = line else { return false };
+    let blank = |byte: &u8| b" \t\x0b\x0c\r\0".contains(byte);
+    let start = number.iter().position(|byte| !blank(byte)).unwrap_or(number.len());
+    let end = number.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+    let number = number[start..end].strip_prefix(b"+").or_else(|| number[start..end].strip_prefix(b"-")).unwrap_or(&number[start..end]);
+    let is_digits = number.iter().any(u8::is_ascii_digit)
+        && number.iter().all(|byte| blank(byte) || b"+-_.xXoOeEabcdefABCDEFL".contains(byte) || byte.is_ascii_digit());
+    is_digits || [&b"nan"[..], b"inf", b"infinity"].iter().any(|word| number.eq_ignore_ascii_case(word))
 }
 
 /// Whether bytes start as no text does: with a `PROTO` as Python writes it.

@@ -196,12 +196,19 @@ fn sniffed(head: &[u8]) -> impl Iterator<Item = &'static Open> + '_ {
     SNIFF.iter().filter(|(sniff, _)| sniff(head)).map(|(_, open)| open)
 }
 
-/// Whether a file starts like one of the containers.
+/// Whether a file starts like one of the containers, or ends as a zip archive does, which some readers open wherever it starts.
 ///
 /// # Errors
 /// `io`
-pub(crate) fn starts_like_a_checkpoint(path: &Path) -> Result<bool> {
-    Ok(sniffed(&head_of(path)?).next().is_some())
+pub(crate) fn looks_like_a_checkpoint(path: &Path) -> Result<bool> {
+    let region = Region::file(&Source::open(path)?);
+    Ok(sniffed(&head(&region)?).next().is_some() || zip_end::ends_with_an_archive(&region))
+}
+
+/// Whether a file ends as a zip archive does and starts otherwise.
+pub(crate) fn is_before_an_archive(path: &Path) -> bool {
+    let region = Source::open(path).map(|source| Region::file(&source));
+    region.is_ok_and(|region| head(&region).is_ok_and(|head| !zip::sniff(&head)) && zip_end::ends_with_an_archive(&region))
 }
 
 /// Whether a file starts like a text, as far as its first bytes tell.

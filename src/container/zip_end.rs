@@ -123,12 +123,7 @@ pub(super) fn last_end(bytes: &[u8]) -> Option<u64> {
 /// Where the archive starts that ends with `region` and does not start with it: its end record and its directory are where they
 /// should be.
 pub(super) fn archive_at_the_end(region: &Region) -> Option<u64> {
-    let len = region.len();
-    let tail_bytes = len.min(END_BYTES + MAX_COMMENT_BYTES);
-    let tail_start = len - tail_bytes;
-    let tail = region.slice(tail_start, tail_bytes)?.bytes().ok()?;
-    let fits = |&at: &u64| comment_bytes(&tail, at).is_some_and(|comment| at + END_BYTES + comment == tail_bytes);
-    let at = (0..=tail_bytes.checked_sub(END_BYTES)?).rev().find(fits)?;
+    let (tail, tail_start, at) = end_record(region)?;
     let (size, first) = (u64::from(u32_at(&tail, at + 12)?), u64::from(u32_at(&tail, at + 16)?));
     let end = match zip64_end(&tail, at, tail_start) {
         Ok(Some((_, zip64_at))) => zip64_at,
@@ -138,6 +133,21 @@ pub(super) fn archive_at_the_end(region: &Region) -> Option<u64> {
     let signature = region.slice(directory, 4)?.bytes().ok()?;
     let start = directory.checked_sub(first).filter(|&start| start > 0)?;
     (size > 0 && *signature == CENTRAL.to_le_bytes()).then_some(start)
+}
+
+/// Whether `region` ends as a zip archive does, wherever that says that it starts: some readers make their own sense of it.
+pub(super) fn ends_with_an_archive(region: &Region) -> bool {
+    end_record(region).is_some()
+}
+
+/// The end of a region, where that starts, and where in it the end record is.
+fn end_record(region: &Region) -> Option<(Bytes, u64, u64)> {
+    let tail_bytes = region.len().min(END_BYTES + MAX_COMMENT_BYTES);
+    let tail_start = region.len() - tail_bytes;
+    let tail = region.slice(tail_start, tail_bytes)?.bytes().ok()?;
+    let fits = |&at: &u64| comment_bytes(&tail, at).is_some_and(|comment| at + END_BYTES + comment == tail_bytes);
+    let at = (0..=tail_bytes.checked_sub(END_BYTES)?).rev().find(fits)?;
+    Some((tail, tail_start, at))
 }
 
 fn none_at_the_end(bytes: &Bytes, start: &Place) -> Error {

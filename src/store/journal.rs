@@ -7,6 +7,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(unix)]
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,6 +41,8 @@ impl Files {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     rows: HashMap<String, (Row, bool)>,
+    /// What runs with other options made: it may be replaced.
+    others: HashMap<String, Row>,
     /// Whether the journal may go on as it is.
     goes_on: bool,
 }
@@ -63,6 +67,15 @@ impl History {
         self.rows.get(name).map(|(row, same_version)| (row, *same_version))
     }
 
+    /// What any run made of a file, with these options or others.
+    pub fn any(&self, name: &str) -> Option<&Row> {
+        self.get(name).map(|(row, _)| row).or_else(|| self.others.get(name))
+    }
+
+    fn add_others(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.others.extend(rows.into_iter().map(|row| (row.path.clone(), row)));
+    }
+
     fn add(&mut self, rows: impl IntoIterator<Item = Row>, tool: &str) {
         let same_version = tool == env!("CARGO_PKG_VERSION");
         self.rows.extend(rows.into_iter().map(|row| (row.path.clone(), (row, same_version))));
@@ -71,19 +84,54 @@ impl History {
     /// Reads both files. What is not a report, or is one with other options, is as good as none.
     pub fn read(files: &Files, options: &Value) -> History {
         let mut history = History::default();
-        let report = std::fs::read(&files.report).ok().and_then(|text| serde_json::from_slice::<Report>(&text).ok());
-        if let Some(report) = report.filter(|report| report.report_version == REPORT_VERSION && report.options == *options) {
-            history.add(report.inputs, &report.tool.version);
+        let report = read_file(&files.report).and_then(|text| serde_json::from_slice::<Report>(&text).ok());
+        match report.filter(|report| report.report_version == REPORT_VERSION) {
+            Some(report) if report.options == *options => history.add(report.inputs, &report.tool.version),
+            Some(report) => history.add_others(report.inputs),
+            None => {}
         }
-        let Ok(journal) = std::fs::read(&files.journal) else { return history };
+        let Some(journal) = read_file(&files.journal) else { return history };
         // Of a run that was killed the last line may be cut.
         let mut lines = journal.split(|&byte| byte == b'\n');
         let head = lines.next().and_then(|line| serde_json::from_slice::<Head>(line).ok());
-        if let Some(head) = head.filter(|head| head.report_version == REPORT_VERSION && head.options == *options) {
-            history.add(lines.filter_map(|line| serde_json::from_slice(line).ok()), &head.tool);
-            history.goes_on = head == Head::new(options);
+        let rows = lines.filter_map(|line| serde_json::from_slice(line).ok());
+        match head.filter(|head| head.report_version == REPORT_VERSION) {
+            Some(head) if head.options == *options => {
+                history.add(rows, &head.tool);
+                history.goes_on = head == Head::new(options);
+            }
+            Some(_) => history.add_others(rows),
+            None => {}
         }
         history
+    }
+}
+
+/// The bytes of a regular file; reading a pipe would wait for its writer.
+fn read_file(path: &Path) -> Option<Vec<u8>> {
+    path.metadata().is_ok_and(|metadata| metadata.is_file()).then(|| std::fs::read(path).ok()).flatten()
+}
+
+/// Whether a file starts like a journal.
+fn is_head(text: &[u8]) -> bool {
+    text.split(|&byte| byte == b'\n').next().is_some_and(|line| serde_json::from_slice::<Head>(line).is_ok())
+}
+
+/// Opens a file to write to, or makes it; never one that a link leads to, nor one that has another name too.
+fn open_own(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    #[cfg(unix)]
+    let is_shared = std::os::unix::fs::MetadataExt::nlink(&metadata) > 1;
+    #[cfg(not(unix))]
+    let is_shared = false;
+    match metadata.is_file() && !is_shared {
+        true => Ok(file),
+        false => Err(std::io::Error::other("it is not a file of its own")),
     }
 }
 
@@ -101,10 +149,15 @@ impl Journal {
     /// `io`; `usage` when another run is at work on the same outputs.
     pub fn start(files: &Files, options: &Value, history: &History) -> Result<Journal> {
         let failed = |e| error::io("write", &files.journal, &e);
-        let mut file = File::options().create(true).truncate(false).write(true).open(&files.journal).map_err(failed)?;
+        let mut file = open_own(&files.journal).map_err(failed)?;
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             let message = format!("another run is at work here: it holds {}", files.journal.display());
             return Err(Error::usage(message).help("wait for its end, or share the store by parts with --shard"));
+        }
+        let is_new = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        let is_journal = || read_file(&files.journal).is_some_and(|text| is_head(&text));
+        if !is_new && !is_journal() {
+            return Err(error::not_ours(&files.journal));
         }
         let start = match history.goes_on {
             true => file.seek(SeekFrom::End(0)),
@@ -146,11 +199,31 @@ impl Journal {
     }
 }
 
+/// Checks that what is at the place of a report is one, or nothing.
+///
+/// # Errors
+/// `usage` for another file.
+pub(crate) fn check_report(path: &Path) -> Result<()> {
+    let is_report = || read_file(path).is_some_and(|text| serde_json::from_slice::<Start>(&text).is_ok());
+    match path.symlink_metadata().is_err() || is_report() {
+        true => Ok(()),
+        false => Err(error::not_ours(path)),
+    }
+}
+
+/// What every report has, whatever its version.
+#[derive(Deserialize)]
+struct Start {
+    #[allow(dead_code, reason = "that it is there is what counts")]
+    report_version: u32,
+}
+
 /// Writes a report to a file, unless it is there already.
 ///
 /// # Errors
 /// `io`
 pub(crate) fn write_report(path: &Path, report: &Report) -> Result<()> {
+    check_report(path)?;
     output::publish_alone(path, true, |out| {
         serde_json::to_writer_pretty(&mut *out, report)?;
         out.write_all(b"\n")

@@ -27,6 +27,7 @@ use crate::filenames;
 use crate::index::ShardIndex;
 use crate::jobs::{self, Jobs, OnTurn};
 use crate::limits::Limits;
+use crate::manifest;
 use crate::output;
 use crate::progress::Progress;
 use crate::verify;
@@ -95,13 +96,19 @@ impl Store {
         let history = History::read(&files, &settings);
         let entries = if options.in_place { without_products(entries) } else { entries };
         let known = |entry: &Entry| {
-            let row = history.get(&entry.name).map(|(row, _)| row);
-            let row = row.filter(|row| row.bytes == entry.bytes && row.modified.is_some() && row.modified == entry.modified)?;
-            Some(row.state != State::Copied && !row.reasons.iter().any(|reason| reason.reason == work::NO_CHECKPOINT))
+            let row = history.get(&entry.name).map(|(row, _)| row).filter(|_| !options.recheck)?;
+            let is_there = || row.outputs.iter().all(|output| home.join(&output.path).is_file());
+            // What is about to be read, or copied, is looked at again.
+            match row.bytes == entry.bytes && row.modified.is_some() && row.modified == entry.modified && is_there() {
+                true if row.state == State::Converted => Some(true),
+                true if row.state == State::Copied => Some(false),
+                true if row.reasons.iter().any(|reason| reason.reason == work::NO_CHECKPOINT) && !options.copy_rest => Some(false),
+                _ => None,
+            }
         };
         let split = options.convert.max_shard_size.is_some();
         let mut units = units::units(entries, &known, split, &options.convert.read.limits);
-        units::name_targets(&mut units, &|_| options.copy_rest || options.in_place);
+        units::name_targets(&mut units, split, &|_| options.copy_rest || options.in_place);
         if let Some(part) = options.part {
             // The files of a set stay together.
             let keys = units::keys(&units);
@@ -166,11 +173,11 @@ impl Store {
         let is_done = match (row.state, &unit.what) {
             (State::Converted, What::Checkpoint | What::Set(_)) => is_named() && is_there(),
             (State::Copied, What::Other) => self.options.copy_rest && is_there(),
-            (State::Skipped, What::Other) => !self.options.copy_rest,
+            (State::Skipped, What::Other) => !self.options.copy_rest && !row.reasons.is_empty(),
             // Another version may read it, and another day the disk.
             (State::Skipped | State::Refused | State::Failed, What::Checkpoint) => {
                 let code = |code: Option<Code>| !matches!(code, Some(Code::Io | Code::OutputExists | Code::Mismatch));
-                same_version && row.reasons.iter().all(|reason| code(reason.code())) && is_there()
+                same_version && !row.reasons.is_empty() && row.reasons.iter().all(|reason| code(reason.code())) && is_there()
             }
             _ => false,
         };
@@ -206,10 +213,12 @@ impl Store {
         // A journal that is there is that of a run that was killed, perhaps when all was done but the report. Indexes need none: they are
         // made in a moment, and again when they are there.
         let needs_journal = left.iter().any(|&unit| !matches!(self.units[unit].what, What::Set(_))) || self.files.has_journal();
+        let was_killed = self.files.has_journal();
         let journal = match self.options.dry_run || !needs_journal {
             true => None,
             false => {
                 let _folders = output::NewFolders::make(&self.files.report)?;
+                journal::check_report(&self.files.report)?;
                 self.check_room()?;
                 Some(Journal::start(&self.files, &self.settings, &self.history)?)
             }
@@ -225,8 +234,8 @@ impl Store {
         let report = Report::new(self.name.clone(), self.settings.clone(), part, rows.into_iter().flatten().collect());
         match journal {
             Some(journal) => {
-                // Another machine may be about to write to them.
-                if self.options.part.is_none() {
+                // Another machine may be about to write to them, and beside originals they may be anybody's.
+                if was_killed && self.options.part.is_none() && !self.options.in_place {
                     self.remove_empty_folders(&report);
                 }
                 journal.end(&report)?;
@@ -242,7 +251,7 @@ impl Store {
     fn convert_files(&self, left: &[usize], rows: &mut [Option<Row>], journal: Option<&Journal>, listener: &dyn Listener) -> Result<()> {
         let left: Vec<usize> = left.iter().copied().filter(|&unit| !matches!(self.units[unit].what, What::Set(_))).collect();
         let (is_full, mut trouble) = (AtomicBool::new(false), None);
-        let worker = Worker { options: &self.options, home: &self.home };
+        let worker = Worker::new(&self.options, &self.home);
         let weigh = |index: usize| jobs::useful_threads(self.units[left[index]].bytes());
         let work = |index: usize, turn: jobs::Turn<'_>| {
             let unit = &self.units[left[index]];
@@ -279,7 +288,7 @@ impl Store {
     fn index_sets(&self, left: &[usize], rows: &mut [Option<Row>], journal: Option<&Journal>, listener: &dyn Listener) -> Result<()> {
         let left: HashSet<usize> = left.iter().copied().collect();
         let by_name = units::by_name(&self.units);
-        let worker = Worker { options: &self.options, home: &self.home };
+        let worker = Worker::new(&self.options, &self.home);
         for (number, unit) in self.units.iter().enumerate() {
             let What::Set(index) = &unit.what else { continue };
             let files: Vec<(String, Option<(usize, usize)>)> =
@@ -303,13 +312,14 @@ impl Store {
 
     /// What became of a file in earlier runs.
     fn before(&self, unit: &Unit) -> Option<&Row> {
-        self.history.get(unit.name()).map(|(row, _)| row)
+        self.history.any(unit.name())
     }
 
     /// Removes folders that a run made for outputs that never came, and could not remove because it was killed.
     fn remove_empty_folders(&self, report: &Report) {
         let without: HashSet<&str> = report.inputs.iter().filter(|row| row.state != State::Converted).map(|row| &*row.path).collect();
-        for target in self.units.iter().filter(|unit| without.contains(unit.name())).flat_map(|unit| &unit.targets) {
+        let units = self.units.iter().filter(|unit| matches!(unit.what, What::Checkpoint) && without.contains(unit.name()));
+        for target in units.flat_map(|unit| &unit.targets) {
             output::remove_empty(&self.home.join(&target.folder));
             let folders = Path::new(&target.file).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
             // Fails for a folder with something in it, which is what is wanted.
@@ -334,7 +344,7 @@ impl Store {
             return 0;
         }
         let options = StoreOptions { dry_run: true, ..self.options.clone() };
-        let Ended { row, .. } = Worker { options: &options, home: &self.home }.work(unit, None, &options.convert, &());
+        let Ended { row, .. } = Worker::new(&options, &self.home).work(unit, None, &options.convert, &());
         let links = if options.link == Link::Copy { row.outputs.len() } else { row.outputs.len().div_ceil(unit.names.len()) };
         row.outputs.iter().take(links).map(|output| output.bytes).sum()
     }
@@ -356,8 +366,14 @@ fn is_same(row: &Row, unit: &Unit) -> bool {
 
 /// The files of a store without what was made of them beside them.
 fn without_products(entries: Vec<Entry>) -> Vec<Entry> {
-    let is_manifest = |path: &Path| path.to_string_lossy().ends_with(".manifest.json") && output::is_manifest(path);
-    let has_manifest = |output: &Path| is_manifest(&filenames::manifest_path(output));
+    let has_manifest = |output: &Path| {
+        let named = manifest::output_of(&filenames::manifest_path(output));
+        named.is_some_and(|name| output.file_name().is_some_and(|file| *file == *name) && name.ends_with(".safetensors"))
+    };
+    let is_manifest = |path: &Path| {
+        let output = path.to_string_lossy().strip_suffix(".manifest.json").map(PathBuf::from);
+        output.is_some_and(|output| has_manifest(&output))
+    };
     let lists_products = |path: &Path| {
         path.to_string_lossy().ends_with(".safetensors.index.json")
             && ShardIndex::read(path, &Limits::default()).is_ok_and(|index| index.shards().iter().any(|file| has_manifest(file)))

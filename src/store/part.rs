@@ -68,6 +68,11 @@ impl Part {
         format!("{}-of-{}", self.index, self.of)
     }
 
+    /// Whether this is a part in the name of a file.
+    pub(crate) fn is_in_name(text: &str) -> bool {
+        text.split_once("-of-").is_some_and(|(index, of)| [index, of].iter().all(|n| n.parse::<u64>().is_ok()))
+    }
+
     /// How many parts there are.
     pub fn of(&self) -> u64 {
         self.of

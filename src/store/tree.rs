@@ -1,6 +1,6 @@
 //! The files of a store by their names: nothing is opened. Links to files are followed, links to folders are not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -8,6 +8,8 @@ use std::time::UNIX_EPOCH;
 use crate::error::{self, Error, Result};
 use crate::filenames::Identity;
 use crate::select::Globs;
+use crate::store::part::Part;
+use crate::temporary;
 
 /// A file of the store.
 #[derive(Debug, Clone)]
@@ -60,6 +62,7 @@ impl Roots {
             globs: Globs::new(&self.include, &self.exclude)?,
             without: self.without.as_deref().map(Identity::of),
             found: BTreeMap::new(),
+            blobs: Vec::new(),
         };
         match &self.files {
             Some(files) => {
@@ -79,7 +82,7 @@ impl Roots {
                 }
             }
         }
-        Ok(walk.found.into_values().collect())
+        Ok(walk.without_linked_blobs())
     }
 }
 
@@ -87,9 +90,22 @@ struct Walk {
     globs: Globs,
     without: Option<Identity>,
     found: BTreeMap<String, Entry>,
+    /// The names of files in caches that links may lead to.
+    blobs: Vec<String>,
 }
 
 impl Walk {
+    /// The files, but for those of a cache that have names in it: they are converted under these.
+    fn without_linked_blobs(mut self) -> Vec<Entry> {
+        let linked: HashSet<Identity> = self.found.values().filter(|entry| entry.is_link).map(|entry| entry.identity.clone()).collect();
+        for blob in &self.blobs {
+            if self.found.get(blob).is_some_and(|entry| entry.error.is_none() && linked.contains(&entry.identity)) {
+                self.found.remove(blob);
+            }
+        }
+        self.found.into_values().collect()
+    }
+
     fn look_into(&mut self, root: &Path, name: &Path) -> Result<()> {
         if !root.is_dir() {
             return self.add(root.to_owned(), name);
@@ -113,9 +129,13 @@ impl Walk {
                 let (path, name) = (entry.path(), name.join(entry.file_name()));
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => pending.push((path, name)),
-                    // In the cache of the Hugging Face hub, snapshots are links to these files, which are named after their digests.
-                    Ok(kind) if kind.is_file() && is_cache => {}
-                    _ => self.add(path, &name)?,
+                    _ => {
+                        self.add(path, &name)?;
+                        // In the cache of the Hugging Face hub, snapshots are links to these files, which are named after their digests.
+                        if is_cache {
+                            self.blobs.push(slashed(&name));
+                        }
+                    }
                 }
             }
         }
@@ -167,10 +187,12 @@ impl Walk {
     }
 }
 
-/// What a run writes for itself.
+/// What a run writes for itself: the reports and journals of a store and of its parts, and temporary files.
 fn is_own(name: &Path) -> bool {
     let name = name.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("depickle-report.") || (name.starts_with(".depickle-") && (name.ends_with(".tmp") || name.ends_with(".jsonl")))
+    let of = |start: &str, end: &str| name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+    let is_part = |part: &str| part.is_empty() || part.strip_prefix('.').is_some_and(Part::is_in_name);
+    of("depickle-report", ".json").or_else(|| of(".depickle-journal", ".jsonl")).is_some_and(is_part) || temporary::is_temporary(&name)
 }
 
 fn modified(metadata: &Metadata) -> Option<u64> {

@@ -174,7 +174,7 @@ fn look_at(entry: &Entry, known: &dyn Fn(&Entry) -> Option<bool>) -> What {
     let is_one = match known(entry) {
         Some(is_one) => Ok(is_one),
         None if is_named_like_a_checkpoint(&entry.name) => Ok(true),
-        None => container::starts_like_a_checkpoint(&entry.path),
+        None => container::looks_like_a_checkpoint(&entry.path),
     };
     match is_one {
         Ok(true) => What::Checkpoint,
@@ -184,9 +184,12 @@ fn look_at(entry: &Entry, known: &dyn Fn(&Entry) -> Option<bool>) -> What {
 }
 
 /// Names the outputs. Where files that are there already, `kept` of them, or other outputs would have the same name, an output is called
-/// by the whole name of its input: `model.pt` and `model.pth` become `model.pt.safetensors` and `model.pth.safetensors`.
-pub(crate) fn name_targets(units: &mut [Unit], kept: &dyn Fn(&Unit) -> bool) {
-    let mut taken: HashMap<String, usize> = HashMap::new();
+/// by the whole name of its input: `model.pt` and `model.pth` become `model.pt.safetensors` and `model.pth.safetensors`. No two have one
+/// name.
+pub(crate) fn name_targets(units: &mut [Unit], split: bool, kept: &dyn Fn(&Unit) -> bool) {
+    let mut wanted: HashMap<String, usize> = HashMap::new();
+    // Names that no output may have: files that are there, and folders of the store.
+    let mut taken: HashSet<String> = HashSet::new();
     let mut folders: HashSet<String> = HashSet::new();
     for unit in units.iter() {
         for entry in &unit.names {
@@ -194,43 +197,65 @@ pub(crate) fn name_targets(units: &mut [Unit], kept: &dyn Fn(&Unit) -> bool) {
             match unit.what {
                 What::Checkpoint => {
                     let simple = simple(&entry.name);
-                    *taken.entry(simple.file).or_default() += 1;
-                    *taken.entry(simple.folder).or_default() += 1;
+                    *wanted.entry(simple.file).or_default() += 1;
+                    *wanted.entry(simple.folder).or_default() += 1;
                 }
                 What::Set(_) => {}
-                _ if kept(unit) => *taken.entry(entry.name.clone()).or_default() += MANY,
+                _ if kept(unit) => drop(taken.insert(entry.name.clone())),
                 _ => {}
             }
         }
     }
+    let is_free = |taken: &HashSet<String>, file: &str| {
+        let index = slashed(&filenames::index_path(Path::new(file)));
+        ![file, &format!("{file}.manifest.json"), &index].iter().any(|name| taken.contains(*name))
+    };
+    let is_wanted = |name: &str, n: usize| wanted.get(name).copied().unwrap_or(0) > n;
     for unit in units {
-        let target = |entry: &Entry| {
-            if let What::Set(_) = unit.what {
-                let of = |output: &str| slashed(&filenames::index_path(Path::new(output)));
-                let index = of(&simple(&entry.name).file);
-                let whole = of(&format!("{}.safetensors", entry.name.trim_end_matches(".index.json")));
-                return TargetName { file: if taken.contains_key(&index) { whole } else { index }, folder: entry.name.clone() };
-            }
-            if !matches!(unit.what, What::Checkpoint) {
-                return TargetName { file: entry.name.clone(), folder: entry.name.clone() };
-            }
+        let mut targets = Vec::new();
+        for entry in &unit.names {
             let mut target = simple(&entry.name);
-            let n = taken.get(&target.file).copied().unwrap_or(0);
+            let of = match unit.what {
+                What::Checkpoint => entry.name.as_str(),
+                What::Set(_) => entry.name.trim_end_matches(".index.json"),
+                _ => {
+                    targets.push(TargetName { file: entry.name.clone(), folder: entry.name.clone() });
+                    continue;
+                }
+            };
+            let is_set = matches!(unit.what, What::Set(_));
             // Of several checkpoints the one that is named after the convention of the hub keeps the name of that convention.
-            if n >= MANY || (n > 1 && !file_name(&entry.name).starts_with("pytorch_model")) {
-                target.file = format!("{}.safetensors", entry.name);
+            let is_first = is_set || file_name(&entry.name).starts_with("pytorch_model");
+            let part_of_split = split && split_of(&target.file).is_some_and(|whole| is_wanted(&whole, 0));
+            if !is_free(&taken, &target.file) || (!is_first && is_wanted(&target.file, 1)) || part_of_split {
+                let whole = (1..).map(|n| if n == 1 { format!("{of}.safetensors") } else { format!("{of}.{n}.safetensors") });
+                let mut whole = whole.filter(|name| is_free(&taken, name) && !is_wanted(name, 0));
+                target.file = whole.next().unwrap_or(target.file);
             }
-            if folders.contains(&target.folder) || taken.get(&target.folder).copied().unwrap_or(0) > 1 {
-                target.folder = format!("{}.converted", entry.name);
+            if folders.contains(&target.folder) || is_wanted(&target.folder, 1) || taken.contains(&target.folder) {
+                let other = (1..).map(|n| if n == 1 { format!("{of}.converted") } else { format!("{of}.converted.{n}") });
+                let mut other = other.filter(|name| !folders.contains(name) && !taken.contains(name) && !is_wanted(name, 0));
+                target.folder = other.next().unwrap_or(target.folder);
             }
-            target
-        };
-        unit.targets = unit.names.iter().map(target).collect();
+            if is_set {
+                target.file = slashed(&filenames::index_path(Path::new(&target.file)));
+                target.folder.clone_from(&entry.name);
+            } else {
+                taken.extend([target.file.clone(), target.folder.clone()]);
+            }
+            targets.push(target);
+        }
+        unit.targets = targets;
     }
 }
 
-/// Counts for a name that no output may have.
-const MANY: usize = 1 << 20;
+/// What a file that is called like one of a split would be split from: `model-00001-of-00002.safetensors` from `model.safetensors`.
+fn split_of(file: &str) -> Option<String> {
+    let (rest, count) = file.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+    let (whole, number) = rest.rsplit_once('-')?;
+    let is_number = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(count) && is_number(number)).then(|| format!("{whole}.safetensors"))
+}
 
 fn simple(name: &str) -> TargetName {
     let name = Path::new(name);
@@ -261,7 +286,7 @@ mod tests {
             false,
             &Limits::default(),
         );
-        name_targets(&mut all, &|_| copy);
+        name_targets(&mut all, false, &|_| copy);
         all.into_iter()
             .filter(|unit| matches!(unit.what, What::Checkpoint))
             .map(|unit| (unit.targets[0].file.clone(), unit.targets[0].folder.clone()))
@@ -282,6 +307,19 @@ mod tests {
         let beside = [("a/model.safetensors", false), ("a/pytorch_model.bin", true)];
         assert_eq!(files(&beside, false), ["a/model.safetensors"]);
         assert_eq!(files(&beside, true), ["a/pytorch_model.bin.safetensors"]);
+    }
+
+    #[test]
+    fn a_name_that_was_given_for_want_of_another_is_nobody_elses() {
+        assert_eq!(
+            files(&[("a.pt", true), ("a.pt.pth", true), ("a.pth", true)], false),
+            ["a.pt.2.safetensors", "a.pt.safetensors", "a.pth.safetensors"]
+        );
+        assert_eq!(files(&[("a.pt", true), ("a.pt.safetensors", false), ("a.pth", true)], true)[0], "a.pt.2.safetensors");
+        assert_eq!(files(&[("a.pt", true), ("a.safetensors.manifest.json", false)], true), ["a.pt.safetensors"]);
+        assert_eq!(named(&[("m.tar", true), ("m.tar.converted/x.pt", true), ("m/x.pt", true)], false)[0].1, "m.tar.converted.2");
+        assert_eq!(split_of("a/m-00001-of-00005.safetensors").as_deref(), Some("a/m.safetensors"));
+        assert_eq!(split_of("a/m-1-of-2.safetensors"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::batch::{self, Outcome, Target};
 use crate::container;
@@ -31,6 +31,29 @@ pub(crate) struct Worker<'a> {
     pub options: &'a StoreOptions,
     /// The folder of outputs.
     pub home: &'a Path,
+    /// The outputs of this run so far.
+    claimed: Mutex<HashSet<PathBuf>>,
+}
+
+impl<'a> Worker<'a> {
+    pub fn new(options: &'a StoreOptions, home: &'a Path) -> Self {
+        Worker { options, home, claimed: Mutex::default() }
+    }
+
+    /// Checks that what is at `output` may be replaced: nothing, what an earlier run made of the same file, or anything when asked.
+    fn check_free(&self, output: &Path, before: Option<&Row>, is_ours: impl FnOnce() -> bool) -> crate::Result<()> {
+        let name = slashed(output.strip_prefix(self.home).unwrap_or(output));
+        let known = || before.is_some_and(|before| before.outputs.iter().any(|output| output.path == name));
+        match output.symlink_metadata().is_err() || self.options.convert.force || known() || is_ours() {
+            true => Ok(()),
+            false => Err(error::output_exists(output)),
+        }
+    }
+
+    /// Whether an output is nobody's yet in this run.
+    fn claim(&self, output: &Path) -> bool {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(output.to_owned())
+    }
 }
 
 impl Worker<'_> {
@@ -73,6 +96,11 @@ impl Worker<'_> {
             What::Checkpoint => work.convert(options, progress),
             What::Other => work.bring_along(progress),
             What::Set(_) => unreachable!("a set is indexed when its files are done"),
+            // A tree must not lead around in a circle; what is behind the link is looked at where it is.
+            What::Unreadable(error) if unit.entry().is_link && unit.entry().path.is_dir() => {
+                let reason = work.reason(error, None);
+                work.row.give(reason, State::Skipped);
+            }
             What::Unreadable(error) => work.fail(error, None),
         }
         let Work { mut row, is_full, .. } = work;
@@ -141,7 +169,7 @@ impl Work<'_> {
         if self.worker.options.dry_run {
             self.row.state = State::Planned;
             let bytes = self.row.bytes;
-            let planned = self.unit.targets.iter().map(|target| OutputRow::plain(target.file.clone(), bytes, None));
+            let planned = self.unit.names.iter().map(|entry| OutputRow::plain(entry.name.clone(), bytes, None));
             return self.row.outputs.extend(planned);
         }
         if let Err(error) = self.copy(progress) {
@@ -156,19 +184,22 @@ impl Work<'_> {
     }
 
     fn copy(&mut self, progress: &dyn Progress) -> crate::Result<()> {
-        let (entry, first) = (self.unit.entry(), self.worker.home.join(&self.unit.targets[0].file));
-        for target in &self.unit.targets {
-            self.check_free(&self.worker.home.join(&target.file), || {
-                same_content(&entry.path, &self.worker.home.join(&target.file), progress)
-            })?;
+        // A copy has the name of its original, also when that looked like a checkpoint at first.
+        let outputs: Vec<PathBuf> = self.unit.names.iter().map(|entry| self.worker.home.join(&entry.name)).collect();
+        let entry = self.unit.entry();
+        for output in &outputs {
+            if !self.worker.claim(output) {
+                return Err(Error::outputs_collide(output));
+            }
+            self.worker.check_free(output, self.before, || same_content(&entry.path, output, progress))?;
         }
-        let (bytes, sha256) = links::copy(&entry.path, &first, progress)?;
-        for other in &self.unit.targets[1..] {
-            links::file(&first, &self.worker.home.join(&other.file), self.worker.options.link, progress)?;
+        let (bytes, sha256) = links::copy(&entry.path, &outputs[0], progress)?;
+        for other in &outputs[1..] {
+            links::file(&outputs[0], other, self.worker.options.link, progress)?;
         }
         self.row.state = State::Copied;
         self.row.sha256 = Some(sha256.clone());
-        let rows = self.unit.targets.iter().map(|target| OutputRow::plain(target.file.clone(), bytes, Some(sha256.clone())));
+        let rows = self.unit.names.iter().map(|entry| OutputRow::plain(entry.name.clone(), bytes, Some(sha256.clone())));
         self.row.outputs.extend(rows);
         Ok(())
     }
@@ -178,14 +209,14 @@ impl Work<'_> {
         let TargetName { file, folder } = &self.unit.targets[0];
         let target = Target { file: home.join(file), folder: Some(home.join(folder)) };
         let mut options = options.clone();
-        options.force |= is_ours(&target, entry);
+        options.force |= self.is_ours(&target);
         let mut failed = Vec::new();
-        // The outputs of other files have other names.
-        let mut claimed = HashSet::new();
-        let claim = |outputs: &[PathBuf]| {
-            let mine = |output: &PathBuf| if claimed.insert(output.clone()) { Ok(()) } else { Err(Error::outputs_collide(output)) };
-            outputs.iter().map(mine).collect()
+        let (worker, before) = (self.worker, self.before);
+        let may_write = |output: &PathBuf| match worker.claim(output) {
+            true => worker.check_free(output, before, || made_of(output, entry)),
+            false => Err(Error::outputs_collide(output)),
         };
+        let claim = |outputs: &[PathBuf]| outputs.iter().map(may_write).collect();
         batch::convert(&entry.path, &target, &options, self.worker.options.dry_run, claim, progress, &mut |done| {
             let member = done.input.strip_prefix(&entry.path).ok().filter(|member| !member.as_os_str().is_empty()).map(slashed);
             match &done.outcome {
@@ -257,14 +288,17 @@ impl Work<'_> {
         }
     }
 
-    /// Checks that what is at `output` may be replaced: nothing, what an earlier run made of the same file, or anything when asked.
-    fn check_free(&self, output: &Path, is_ours: impl FnOnce() -> bool) -> crate::Result<()> {
-        let name = self.name_of(output);
-        let known = || self.before.is_some_and(|before| before.outputs.iter().any(|output| output.path == name));
-        match output.symlink_metadata().is_err() || self.worker.options.convert.force || known() || is_ours() {
-            true => Ok(()),
-            false => Err(error::output_exists(output)),
-        }
+    /// Whether what is there was made of this file by an earlier run, so that it may be replaced.
+    fn is_ours(&self, target: &Target) -> bool {
+        let entry = self.unit.entry();
+        let ours = |output: &Path| {
+            output.symlink_metadata().is_ok() && self.worker.check_free(output, self.before, || made_of(output, entry)).is_ok()
+        };
+        let is_split = self.worker.options.convert.max_shard_size.is_some();
+        let in_folder = || target.folder.as_deref().and_then(first_output).is_some_and(|output| ours(&output));
+        ours(&target.file)
+            || in_folder()
+            || (is_split && files_of_split(&target.file).is_some_and(|files| files.iter().all(|file| ours(file))))
     }
 
     /// Gives all outputs their other names.
@@ -272,7 +306,7 @@ impl Work<'_> {
         for (index, entry) in self.unit.names.iter().enumerate().skip(1) {
             for file in &converted.files {
                 let output = self.output(&file.output, index);
-                self.check_free(&output, || made_of(&output, entry))?;
+                self.worker.check_free(&output, self.before, || made_of(&output, entry))?;
                 links::give_name(file, &entry.path, &output, self.worker.options.link, progress)?;
             }
             if let Some(path) = &converted.index {
@@ -298,18 +332,16 @@ fn made_of(output: &Path, entry: &Entry) -> bool {
     manifest::source_of(&manifest).is_some_and(|source| filenames::Identity::of(&source) == entry.identity)
 }
 
-/// Whether what is there was made of this file by a run that did not come to note it.
-fn is_ours(target: &Target, entry: &Entry) -> bool {
-    let is_made_of = |output: &Path| output.symlink_metadata().is_ok() && made_of(output, entry);
-    let first_of_split = || {
-        let name = target.file.file_stem()?.to_string_lossy().into_owned() + "-00001-of-";
-        let beside = std::fs::read_dir(filenames::folder_of(&target.file)).ok()?.filter_map(Result::ok);
-        beside
-            .map(|file| file.path())
-            .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name)) && is_made_of(path))
+/// The files beside an output that are called as those that it would be split into; `None` when there are none.
+fn files_of_split(output: &Path) -> Option<Vec<PathBuf>> {
+    let name = output.file_stem()?.to_string_lossy().into_owned() + "-";
+    let beside = std::fs::read_dir(filenames::folder_of(output)).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let is_file = |path: &PathBuf| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        file.strip_prefix(&*name).is_some_and(|rest| rest.contains("-of-") && rest.ends_with(".safetensors"))
     };
-    let in_folder = || target.folder.as_deref().and_then(first_output).is_some_and(|output| made_of(&output, entry));
-    is_made_of(&target.file) || in_folder() || first_of_split().is_some()
+    let files: Vec<PathBuf> = beside.filter(is_file).collect();
+    (!files.is_empty()).then_some(files)
 }
 
 /// An output in a folder, or in those below it.
@@ -330,6 +362,7 @@ fn is_something_else(entry: &Entry, error: &Error) -> bool {
     static EVERYTHING: OnceLock<crate::ReadOptions> = OnceLock::new();
     if is_named_like_a_checkpoint(&entry.name)
         || is_index(&entry.name)
+        || container::is_before_an_archive(&entry.path)
         || error.findings().iter().any(|finding| finding.severity > Severity::Note)
     {
         return false;

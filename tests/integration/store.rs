@@ -253,7 +253,8 @@ fn one_blob_under_several_names_is_converted_once() {
     for link in ["hard", "symbolic", "copy"] {
         let out = scratch.path(link);
         let run = convert(&scratch.path("store"), &out, &["--link", link, "--json"]);
-        assert_eq!(run.stdout.matches("\"event\":\"file\"").count(), 2, "{}", run.stdout);
+        assert_eq!(run.stdout.matches("\"event\":\"file\"").count(), 3, "{}", run.stdout);
+        assert_eq!(run.code, 0, "{}", run.stdout);
         let [first, second] = outputs.clone().map(|output| out.join(output));
         assert_eq!(fs::read(&first).expect("an output"), fs::read(&second).expect("an output"));
         assert_eq!(second.is_symlink(), link == "symbolic");
@@ -453,4 +454,178 @@ fn sets_are_split_again_as_one_by_themselves() {
     fs::remove_file(out.join("depickle-report.json")).expect("the report");
     convert(&store, &out, &["--max-shard-size", "3KB"]);
     assert_same(&tree(&out), &whole);
+}
+
+/// A store of a few files of testdata, and of texts.
+fn store_of(scratch: &Scratch, files: &[(&str, &str)], texts: &[(&str, &[u8])]) -> PathBuf {
+    let root = scratch.path("few");
+    let place = |name: &str| {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        path
+    };
+    for (from, to) in files {
+        fs::copy(testdata().join(from), place(to)).expect("a copy");
+    }
+    texts.iter().for_each(|(name, text)| fs::write(place(name), text).expect("a file"));
+    root
+}
+
+const TRAINING: &str = "torch-zip/2.15.0/training.pt";
+const MIXED: &str = "torch-zip/2.15.0/mixed.pt";
+const VIEWS: &str = "torch-zip/2.15.0/views.pt";
+
+#[test]
+fn no_output_of_a_store_replaces_another_one() {
+    for (files, args) in [
+        (&[(TRAINING, "a.pt"), (MIXED, "a.pth"), (VIEWS, "a.pt.pth")][..], &["--force"][..]),
+        (&[(TRAINING, "model.pt"), (MIXED, "model-00001-of-00002.pt")], &["--force", "--max-shard-size", "100B"]),
+        (&[("bundles/two.tar", "m.tar"), (MIXED, "m/x.pt"), (VIEWS, "m.tar.converted/model/encoder/weights.pt")], &["--force"]),
+    ] {
+        let scratch = Scratch::new();
+        let (store, out) = (store_of(&scratch, files, &[]), scratch.path("out"));
+        let run = convert(&store, &out, args);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let report = json(&out.join("depickle-report.json"));
+        let rows = report["inputs"].as_array().expect("rows").iter();
+        let mut names: Vec<String> =
+            rows.flat_map(|row| row["outputs"].as_array().expect("outputs")).map(|o| o["path"].to_string()).collect();
+        let n = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), n, "{files:?}");
+        assert_eq!(depickle(["verify".as_ref(), out.as_os_str()]).code, 0, "{files:?}");
+    }
+}
+
+#[test]
+fn files_of_users_are_not_replaced_because_one_beside_them_is_ours() {
+    let scratch = Scratch::new();
+    let (store, out) = (store_of(&scratch, &[("bundles/two.tar", "m.tar"), (TRAINING, "b.pt")], &[]), scratch.path("out"));
+    convert(&store, &out, &[]);
+    let theirs = out.join("m/model/encoder/weights.safetensors");
+    fs::remove_file(out.join("m/model/encoder/weights.safetensors.manifest.json")).expect("a manifest");
+    fs::remove_file(out.join("depickle-report.json")).expect("the report");
+    fs::write(&theirs, b"theirs").expect("a file");
+    assert_eq!(convert(&store, &out, &[]).code, 2);
+    assert_eq!(fs::read(&theirs).expect("their file"), b"theirs");
+}
+
+#[test]
+fn what_is_copied_keeps_its_name_and_is_looked_at_each_time() {
+    let scratch = Scratch::new();
+    let (store, out) =
+        (store_of(&scratch, &[(TRAINING, "m.pt")], &[("merges.txt", b"ivy\noak\n"), ("config.json", b"{}")]), scratch.path("out"));
+    fs::create_dir_all(&out).expect("a folder");
+    fs::write(out.join("config.json"), b"somebody's").expect("a file");
+    assert_eq!(convert(&store, &out, &["--copy-rest"]).code, 2);
+    fs::remove_file(out.join("config.json")).expect("a file");
+    assert_eq!(convert(&store, &out, &["--copy-rest"]).code, 0);
+    assert_eq!(fs::read(out.join("merges.txt")).expect("a copy"), b"ivy\noak\n");
+    assert_eq!(fs::read(out.join("config.json")).expect("a copy"), b"{}");
+    // Of the same size and time, but no text any more.
+    let payload = b"cos\nsystem\n(S'id'\ntR.";
+    fs::write(store.join("notes.txt"), vec![b'-'; payload.len()]).expect("a file");
+    assert_eq!(convert(&store, &out, &["--copy-rest"]).code, 0);
+    let time = fs::metadata(store.join("notes.txt")).and_then(|metadata| metadata.modified()).expect("a time");
+    fs::write(store.join("notes.txt"), payload).expect("a file");
+    fs::File::options().write(true).open(store.join("notes.txt")).and_then(|file| file.set_modified(time)).expect("a file");
+    assert_eq!(convert(&store, &out, &["--copy-rest", "--recheck"]).code, 3);
+    fs::remove_file(out.join("notes.txt")).expect("the copy");
+    assert_eq!(convert(&store, &out, &["--copy-rest"]).code, 3);
+    assert!(!out.join("notes.txt").exists());
+}
+
+#[test]
+fn no_payload_comes_along_under_the_name_of_a_text() {
+    let payload = "0cposix\nsystem\n(S'id'\ntR.";
+    let numbers = ["FNaN", "Finfinity", "F-Inf", "I\u{b}1", "L\u{b}1", "F\u{c}1"];
+    let texts: Vec<(String, Vec<u8>)> =
+        numbers.iter().enumerate().map(|(i, number)| (format!("notes{i}.txt"), format!("{number}\n{payload}").into_bytes())).collect();
+    // An archive behind a text, which the reader of packages opens.
+    let mut package = b"{\"a\": 1}\n".to_vec();
+    package.extend(fs::read(testdata().join("torch-zip/2.15.0/training.pt")).expect("a file"));
+    let mut texts: Vec<(&str, &[u8])> = texts.iter().map(|(name, text)| (name.as_str(), text.as_slice())).collect();
+    texts.push(("config.json", &package));
+    let scratch = Scratch::new();
+    let (store, out) = (store_of(&scratch, &[], &texts), scratch.path("out"));
+    let run = convert(&store, &out, &["--copy-rest"]);
+    assert_ne!(run.code, 0, "{}", run.stderr);
+    assert_eq!(tree(&out).into_keys().collect::<Vec<_>>(), ["depickle-report.json"], "{}", run.stderr);
+}
+
+#[test]
+#[cfg(unix)]
+fn records_are_never_written_through_links_nor_over_other_files() {
+    let scratch = Scratch::new();
+    let store = store_of(
+        &scratch,
+        &[(TRAINING, "a.pt"), (MIXED, "b.pt")],
+        &[("depickle-report.html", b"x"), ("evil.pt.manifest.json", b"{\n  \"manifest_version\": 1}")],
+    );
+    fs::copy(testdata().join("hostile/os_system.pkl"), store.join("evil.pt")).expect("a copy");
+    let before = fs::read(store.join("b.pt")).expect("a file");
+    let root = store.to_str().expect("UTF-8");
+    let journal = store.join(".depickle-journal.jsonl");
+    std::os::unix::fs::symlink("b.pt", &journal).expect("a link");
+    assert_eq!(depickle(["convert", root, "--in-place"]).code, 1);
+    fs::remove_file(&journal).expect("the link");
+    fs::hard_link(store.join("b.pt"), &journal).expect("a link");
+    assert_eq!(depickle(["convert", root, "--in-place"]).code, 1);
+    assert_eq!(fs::read(store.join("b.pt")).expect("a file"), before);
+    fs::remove_file(&journal).expect("the link");
+    for name in [".depickle-journal.jsonl", "depickle-report.json"] {
+        fs::write(store.join(name), b"precious").expect("a file");
+        assert_eq!(depickle(["convert", root, "--in-place"]).code, 2, "{name}");
+        assert_eq!(fs::read(store.join(name)).expect("a file"), b"precious");
+        fs::remove_file(store.join(name)).expect("a file");
+    }
+    // A stray manifest hides nothing, and empty folders stay.
+    fs::create_dir_all(store.join("keep/deep")).expect("folders");
+    std::os::unix::fs::symlink(".", store.join("self")).expect("a link");
+    assert_eq!(depickle(["convert", root, "--in-place"]).code, 3);
+    assert_eq!(states(&store)["evil.pt"], "refused");
+    assert!(store.join("keep/deep").is_dir());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_that_leads_to_another_file_now_is_converted_again() {
+    let scratch = Scratch::new();
+    let store = store_of(&scratch, &[(TRAINING, "m/blobs/x"), (MIXED, "m/blobs/y")], &[("m/snapshots/r/config.json", b"{}")]);
+    let link = store.join("m/snapshots/r/pytorch_model.bin");
+    std::os::unix::fs::symlink("../../blobs/x", &link).expect("a link");
+    let out = scratch.path("out");
+    assert_eq!(convert(&store, &out, &[]).code, 0);
+    let before = fs::read(out.join("m/snapshots/r/model.safetensors")).expect("an output");
+    fs::remove_file(&link).expect("a link");
+    std::os::unix::fs::symlink("../../blobs/y", &link).expect("a link");
+    let run = convert(&store, &out, &[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_ne!(fs::read(out.join("m/snapshots/r/model.safetensors")).expect("an output"), before);
+    // What no link leads to is looked at where it is.
+    assert_eq!(states(&out)["m/blobs/x"], "converted");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_bundle_that_was_interrupted_is_not_done() {
+    let scratch = Scratch::new();
+    let members: Vec<(Vec<u8>, Vec<u8>)> =
+        (0..150).map(|i| (format!("{i}.pt").into_bytes(), fs::read(testdata().join(TRAINING)).expect("a file"))).collect();
+    let members: Vec<(&[u8], &[u8])> = members.iter().map(|(name, data)| (name.as_slice(), data.as_slice())).collect();
+    let tar = crate::assemble::tar(&members);
+    let store = store_of(&scratch, &[], &[("many.tar", &tar)]);
+    for n in 0..6u64 {
+        let out = scratch.path(&format!("out{n}"));
+        let mut run = Command::new(env!("CARGO_BIN_EXE_depickle"));
+        run.arg("convert").arg(&store).arg("-o").arg(&out).arg("-q").stdout(Stdio::null()).stderr(Stdio::null());
+        let mut run = run.spawn().expect("the program starts");
+        std::thread::sleep(Duration::from_millis(20 + 30 * n));
+        // It may be done by now.
+        let _ = Command::new("kill").arg(run.id().to_string()).status();
+        run.wait().expect("it ends");
+        assert_eq!(convert(&store, &out, &["-q"]).code, 0);
+        assert_eq!(outputs(&out).len(), 150);
+    }
 }
