@@ -23,7 +23,7 @@ pub struct Jobs {
 
 /// Files that wait for the disk for each that computes: a file is synced in three steps, and syncs that wait together are one to the
 /// file system.
-const WAITING: usize = 4;
+const WAITING: usize = 2;
 
 impl Jobs {
     /// `files` at once that share `threads` cores; without them, what suits the machine.
