@@ -69,6 +69,11 @@ enum LinkArg {
 }
 
 impl StoreArgs {
+    /// Whether only some files of a store are asked for.
+    fn is_choice(&self) -> bool {
+        self.files_from.is_some() || !self.include_files.is_empty() || !self.exclude_files.is_empty()
+    }
+
     /// Whether the inputs are a store.
     pub(super) fn is_store(&self, inputs: &[PathBuf]) -> bool {
         self.files_from.is_some() || inputs.iter().any(|input| input.is_dir())
@@ -114,6 +119,8 @@ fn try_run(args: &convert::Args, convert: ConvertOptions, sandboxed: bool) -> de
         recheck: args.store.recheck,
         part: args.store.shard.as_deref().map(|part| Part::parse(part, |name| std::env::var(name).ok())).transpose()?,
         in_place: args.store.in_place,
+        // With several roots it is not known which one a row is of.
+        is_choice: args.inputs.len() == 1 && args.store.is_choice(),
         dry_run: args.dry_run,
     };
     if let Some(page) = &args.store.html {

@@ -67,6 +67,11 @@ impl History {
         self.rows.get(name).map(|(row, same_version)| (row, *same_version))
     }
 
+    /// What became of each file.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values().map(|(row, _)| row)
+    }
+
     /// What any run made of a file, with these options or others.
     pub fn any(&self, name: &str) -> Option<&Row> {
         self.get(name).map(|(row, _)| row).or_else(|| self.others.get(name))

@@ -58,6 +58,8 @@ pub struct StoreOptions {
     pub part: Option<Part>,
     /// Whether the outputs are beside the originals.
     pub in_place: bool,
+    /// Whether only some files of the store are looked at; of the others the report keeps what it says.
+    pub is_choice: bool,
     /// Say what would be done, and write nothing.
     pub dry_run: bool,
 }
@@ -76,6 +78,7 @@ pub trait Listener: Sync {
 pub struct Store {
     options: StoreOptions,
     settings: Value,
+    root: PathBuf,
     home: PathBuf,
     name: String,
     files: Files,
@@ -115,7 +118,8 @@ impl Store {
             units.retain(|unit| part.has(keys.get(unit.name()).map_or(unit.name(), String::as_str)));
         }
         let name = filenames::relative(store, home);
-        let mut store = Store { options, settings, home: home.to_owned(), name, files, history, units, done: Vec::new() };
+        let root = store.to_owned();
+        let mut store = Store { options, settings, root, home: home.to_owned(), name, files, history, units, done: Vec::new() };
         store.done = store.units.iter().map(|unit| store.is_done(unit)).collect();
         Ok(store)
     }
@@ -231,7 +235,8 @@ impl Store {
             return Err(error::disk_full(n_left as u64));
         }
         let part = self.options.part.map(|part| part.to_string());
-        let report = Report::new(self.name.clone(), self.settings.clone(), part, rows.into_iter().flatten().collect());
+        let rows = rows.into_iter().flatten().chain(self.not_chosen()).collect();
+        let report = Report::new(self.name.clone(), self.settings.clone(), part, rows);
         match journal {
             Some(journal) => {
                 // Another machine may be about to write to them, and beside originals they may be anybody's.
@@ -245,6 +250,13 @@ impl Store {
             None => {}
         }
         Ok(report)
+    }
+
+    /// What is known of files that are there and were not chosen this time.
+    fn not_chosen(&self) -> impl Iterator<Item = Row> + '_ {
+        let chosen: HashSet<&str> = self.units.iter().flat_map(|unit| &unit.names).map(|entry| &*entry.name).collect();
+        let is_there = |row: &&Row| self.root.join(&row.path).is_file();
+        self.history.rows().filter(move |row| self.options.is_choice && !chosen.contains(&*row.path)).filter(is_there).cloned()
     }
 
     /// Converts the files that are left, side by side, and puts what became of them in `rows`. When the disk is full some have none.

@@ -332,6 +332,21 @@ fn files_are_chosen_by_lists_and_globs() {
 }
 
 #[test]
+fn a_choice_of_files_leaves_what_is_known_of_the_others() {
+    let scratch = Scratch::new();
+    let (store, out) = (store(&scratch), scratch.path("out"));
+    convert(&store, &out, &[]);
+    let whole = tree(&out);
+    fs::remove_file(out.join("models/b/mixed.pt.safetensors")).expect("an output");
+    let list = scratch.write("list", b"models/b/mixed.pt\nmodels/b/mixed.pth\n");
+    let run = convert(&store, &out, &["--files-from", list.to_str().expect("UTF-8")]);
+    assert!(run.stderr.contains("converted models/b/mixed.pt -> "), "{}", run.stderr);
+    assert_same(&tree(&out), &whole);
+    convert(&store, &out, &["--exclude-files", "models/*"]);
+    assert_same(&tree(&out), &whole);
+}
+
+#[test]
 fn a_dry_run_of_a_store_says_all_and_writes_nothing() {
     let scratch = Scratch::new();
     let (store, out) = (store(&scratch), scratch.path("out"));
