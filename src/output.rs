@@ -349,9 +349,7 @@ pub(crate) fn publish_alone(target: &Path, replace: bool, write: impl FnOnce(&mu
     if pending.is_same()? {
         return Ok(());
     }
-    pending.sync()?;
-    pending.rename(replace)?;
-    sync_folder(folder_of(target))
+    pending.put(replace)
 }
 
 /// Bytes that may still be written to the file system of a folder, which may be still to be made.

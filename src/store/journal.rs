@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::error::{self, Error, Result};
 use crate::output;
 use crate::store::part::Part;
-use crate::store::record::{REPORT_VERSION, Report, Row};
+use crate::store::record::{REPORT_VERSION, Report, Row, Version};
 
 /// Where the report of a store is, and its journal.
 #[derive(Debug, Clone)]
@@ -209,18 +209,11 @@ impl Journal {
 /// # Errors
 /// `usage` for another file.
 pub(crate) fn check_report(path: &Path) -> Result<()> {
-    let is_report = || read_file(path).is_some_and(|text| serde_json::from_slice::<Start>(&text).is_ok());
+    let is_report = || read_file(path).is_some_and(|text| serde_json::from_slice::<Version>(&text).is_ok());
     match path.symlink_metadata().is_err() || is_report() {
         true => Ok(()),
         false => Err(error::not_ours(path)),
     }
-}
-
-/// What every report has, whatever its version.
-#[derive(Deserialize)]
-struct Start {
-    #[allow(dead_code, reason = "that it is there is what counts")]
-    report_version: u32,
 }
 
 /// Writes a report to a file, unless it is there already.

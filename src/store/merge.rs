@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use crate::error::{self, Error, Result};
 use crate::filenames::{self, Identity, folder_of};
 use crate::output;
 use crate::store::journal::write_report;
-use crate::store::record::{REPORT_VERSION, Report, Row, Totals};
+use crate::store::record::{REPORT_VERSION, Report, Row, Totals, Version};
 use crate::text::{count, quoted, thousands};
 
 /// How every report starts; what starts otherwise is somebody's file.
@@ -33,13 +31,9 @@ impl Found {
     /// # Errors
     /// `io` when it cannot be read; `usage` when it is no report, one of a newer version, or one whose totals are not those of its rows.
     pub fn read(path: &Path) -> Result<Found> {
-        #[derive(Deserialize)]
-        struct Start {
-            report_version: u32,
-        }
         let text = std::fs::read(path).map_err(|e| error::io("read", path, &e))?;
         let no_report = |e: serde_json::Error| Error::usage(format!("{} is no report of a store: {e}", shown(path)));
-        let Start { report_version } = serde_json::from_slice(&text).map_err(no_report)?;
+        let Version { report_version } = serde_json::from_slice(&text).map_err(no_report)?;
         if report_version != REPORT_VERSION {
             let message =
                 format!("{} is a report of version {report_version}, and this program reads version {REPORT_VERSION}", shown(path));

@@ -216,8 +216,8 @@ impl Store {
         let left: Vec<usize> = self.left().collect();
         // A journal that is there is that of a run that was killed, perhaps when all was done but the report. Indexes need none: they are
         // made in a moment, and again when they are there.
-        let needs_journal = left.iter().any(|&unit| !matches!(self.units[unit].what, What::Set(_))) || self.files.has_journal();
         let was_killed = self.files.has_journal();
+        let needs_journal = was_killed || left.iter().any(|&unit| !matches!(self.units[unit].what, What::Set(_)));
         let journal = match self.options.dry_run || !needs_journal {
             true => None,
             false => {

@@ -18,6 +18,12 @@ pub const REPORT_VERSION: u32 = 1;
 /// Findings of one file that the report lists; its manifest has all.
 const MAX_FINDINGS: usize = 100;
 
+/// What every report has, whatever its version.
+#[derive(Deserialize)]
+pub(crate) struct Version {
+    pub report_version: u32,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     pub report_version: u32,

@@ -347,29 +347,10 @@ mod tests {
     use crate::place::Place;
     use crate::storage::StorageId;
     use crate::tensor::layout::{Declared, View};
-
-    /// A small deterministic generator, so that a failure can be repeated.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (self.0 >> 33) % n
-        }
-    }
+    use crate::tensor::testing::{Random, elements};
 
     fn naive(view: &View, storage: &[u8]) -> Vec<u8> {
-        let item = usize::from(view.item_bytes());
-        (0..view.n_elements())
-            .flat_map(|mut n| {
-                let mut at = view.offset();
-                for (size, stride) in view.shape().iter().zip(view.strides()).rev() {
-                    at += n % size * stride;
-                    n /= size;
-                }
-                storage[at as usize..at as usize + item].to_vec()
-            })
-            .collect()
+        elements(view, storage).flatten().copied().collect()
     }
 
     fn gathered(dtype: Dtype, view: View, storage: &[u8], transform: Transform) -> Vec<u8> {

@@ -3,6 +3,8 @@
 pub mod dtype;
 pub mod gather;
 pub mod layout;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use dtype::Dtype;
 pub use layout::View;

@@ -221,30 +221,15 @@ mod tests {
     use crate::place::Place;
     use crate::storage::StorageId;
     use crate::tensor::layout::{Declared, View};
+    use crate::tensor::testing::{Random, elements};
     use crate::tensor::{Dtype, Transform};
-
-    /// A small deterministic generator, so that a failure can be repeated.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (self.0 >> 33) % n
-        }
-    }
 
     /// The output as the definition of strides gives it, with the bytes of each part reversed if they are swapped.
     fn naive(tensor: &Tensor, storage: &[u8]) -> Vec<u8> {
-        let (view, item) = (&tensor.view, usize::from(tensor.view.item_bytes()));
         let mut out = Vec::new();
-        for mut n in 0..view.n_elements() {
-            let mut at = view.offset();
-            for (size, stride) in view.shape().iter().zip(view.strides()).rev() {
-                at += n % size * stride;
-                n /= size;
-            }
-            let mut element = storage[at as usize..at as usize + item].to_vec();
-            let part = item / usize::from(tensor.dtype.parts());
+        for element in elements(&tensor.view, storage) {
+            let mut element = element.to_vec();
+            let part = element.len() / usize::from(tensor.dtype.parts());
             for (i, part) in element.chunks_mut(part).enumerate() {
                 if tensor.transform.swap {
                     part.reverse();
